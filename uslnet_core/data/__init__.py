@@ -1,0 +1,1 @@
+"""Images that training sees, masks that only scoring sees, and where both come from."""

@@ -1,0 +1,1 @@
+"""Saliency maps from contrastive features (paper section 3.3)."""
