@@ -124,8 +124,8 @@ def readme() -> str:
         "`make vendor` fetches and checks them again; versions and checksums stand in `tools/vendor.py`.\n\n"
         "| folder | package | licence | what for |\n| --- | --- | --- | --- |\n"
         f"{rows}\n\n"
-        "`widgets/assets-path.js` is this project's own: it tells the widget manager where its fonts are, and\n"
-        "answers its call of MathJax 2 with MathJax 3. `CHECKSUMS` is the sha256 of each file.\n"
+        "`widgets/assets-path.js` is this project's own: it tells the widget manager where its fonts are,\n"
+        "and answers its call of MathJax 2 with MathJax 3. `CHECKSUMS` is the sha256 of each file.\n"
     )
 
 
