@@ -123,7 +123,7 @@ def install_uv() -> Path | None:
 
 def uv_environment() -> dict[str, str]:
     """The process's environment, with pip's index and certificate handed on (uv reads no pip settings)."""
-    env = dict(os.environ, VIRTUAL_ENV=str(VENV), UV_NO_PROGRESS="1", UV_NO_CONFIG="1")
+    env = dict(os.environ, VIRTUAL_ENV=str(VENV))
     listed = subprocess.run([PYTHON, "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
     settings = dict(re.findall(r"^(?:global|install|:env:)\.([\w-]+)='(.*)'$", listed, re.MULTILINE))
     for pip_name, uv_name in (("index-url", "UV_DEFAULT_INDEX"), ("cert", "SSL_CERT_FILE")):
@@ -141,20 +141,10 @@ def install_packages() -> None:
     if uv is not None:
         env = uv_environment()
         try:
-            run(uv, "pip", "sync", "--python", PYTHON, "--require-hashes", LOCK, env=env)
-            run(
-                uv,
-                "pip",
-                "install",
-                "--python",
-                PYTHON,
-                "--quiet",
-                "--no-deps",
-                "--no-build-isolation",
-                "-e",
-                ROOT,
-                env=env,
-            )
+            quiet = () if sys.stderr.isatty() else ("--quiet",)  # progress bars where someone sees them move
+            run(uv, "pip", "sync", *quiet, "--python", PYTHON, "--require-hashes", LOCK, env=env)
+            project = ("--quiet", "--no-deps", "--no-build-isolation", "-e", ROOT)
+            run(uv, "pip", "install", "--python", PYTHON, *project, env=env)
             return
         except subprocess.CalledProcessError:
             print("uv did not finish; pip takes over (slower, a few minutes).", flush=True)
@@ -179,7 +169,10 @@ def main() -> int:
         if not LOCK.is_file():
             raise SetupError(f"{LOCK} is missing. Restore it from version control.")
         if force or not python_starts():
-            print(f"{shown}: making it with Python {sys.version.split()[0]}.", flush=True)
+            version = sys.version.split()[0]
+            print(
+                f"{shown}: making it with Python {version}. The first time downloads up to 3 GB.", flush=True
+            )
             make_venv()
         else:
             print(f"{shown}: bringing it up to {LOCK.name}.", flush=True)
