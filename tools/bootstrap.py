@@ -147,9 +147,9 @@ def install_packages() -> None:
             run(uv, "pip", "install", "--python", PYTHON, *project, env=env)
             return
         except subprocess.CalledProcessError:
-            print("uv did not finish; pip takes over (slower, a few minutes).", flush=True)
+            print("uv did not finish; pip takes over (slower: several minutes).", flush=True)
     else:
-        print("uv could not be had; pip does it (slower, a few minutes).", flush=True)
+        print("uv could not be had; pip does it (slower: several minutes).", flush=True)
     pip = (PYTHON, "-m", "pip", "install", "--progress-bar", "off")
     run(*pip, "--require-hashes", "-r", LOCK)
     run(*pip, "--quiet", "--no-deps", "--no-build-isolation", "-e", ROOT)
