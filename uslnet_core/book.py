@@ -1,0 +1,328 @@
+"""Notebooks in, pages out: parameters, execution by papermill, progress, and the Jupyter Book build."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from uslnet_core.compute import Progress
+from uslnet_core.config import check_choice, configure
+from uslnet_core.data.registry import DATASETS
+from uslnet_core.errors import ConfigError, RunError, USLNetError
+from uslnet_core.runs import Run
+
+PROGRESS_FILE = "USLNET_PROGRESS_FILE"  # where a kernel that the command line started reports its progress
+# What each notebook needs from earlier ones. 00 needs nothing; 14 takes any trained run.
+READS = {
+    "00": [],
+    "01": [],
+    "02": ["01"],
+    "03": ["01", "02"],
+    "04": ["01", "03"],
+    "05": ["01", "02", "04"],
+    "06": ["01", "02", "05"],
+    "07": ["01", "03", "04", "05", "06"],
+    "14": ["06"],
+}
+# The last thing each notebook writes: there means done.
+WRITES = {
+    "01": "01-data/images",
+    "02": "02-contrastive",
+    "03": "03-saliency",
+    "04": "04-labels",
+    "05": "05-segmenter/iteration-0",
+    "06": "05-segmenter/iteration-1",
+    "07": "07-evaluation",
+}
+
+
+class NotebookError(USLNetError):
+    """A notebook stopped; the message says which, where, and why."""
+
+
+# --- where things are ------------------------------------------------------------------------------------------------
+
+
+def project_root() -> Path:
+    """Find the project: the folder above the current one, or above the package, that holds ``notebooks`` and ``_config.yml``.
+
+    Raises:
+        RunError: neither is inside the project.
+    """
+    for start in (Path.cwd(), Path(__file__).resolve().parent):
+        for folder in (start, *start.parents):
+            if (folder / "_config.yml").exists() and (folder / "notebooks").is_dir():
+                return folder
+    raise RunError("This is not the USL-Net book's folder: change into the folder that holds _config.yml and notebooks/.")
+
+
+def find_notebooks(root: Path) -> dict[str, Path]:
+    """List the notebooks by number: ``{"00": …/00_start_here.ipynb, …}``."""
+    return {p.name[:2]: p for p in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
+
+
+def open_run(
+    *,
+    dataset: str = "synthetic",
+    profile: str = "quick",
+    data: str = "",
+    seed: int = 0,
+    name: str = "",
+    runs: str = "",
+    **sections: Any,
+) -> Run:
+    """Open a run for a notebook or the command line; nothing is written yet.
+
+    Args:
+        dataset: ``synthetic``, ``isic2017``, ``isic2018``, ``ph2`` or ``folder``.
+        profile: ``quick``, ``workshop`` or ``paper``.
+        data: folder that holds the dataset; empty takes the environment's ``USLNET_DATA``, else the project's ``data``.
+        seed: seed of everything random.
+        name: tells runs of one dataset and profile apart.
+        runs: folder of all runs; empty takes the project's ``runs``.
+        **sections: changed fields, as :func:`uslnet_core.config.configure` takes them.
+
+    Returns:
+        The run.
+
+    Raises:
+        ConfigError: a value is unknown or out of range.
+    """
+    config = configure(profile, dataset=dataset, seed=seed, **sections)
+    if name and not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+        raise ConfigError(f"name {name!r} becomes part of a folder's name: use letters, digits, '-', '_' and '.' only.")
+    root = project_root()
+    folder = Path(runs).expanduser() if runs else root / "runs"
+    source = None
+    if dataset != "synthetic":
+        source = Path(data or os.environ.get("USLNET_DATA") or root / "data").expanduser().resolve()
+    return Run(folder.resolve() / "-".join(filter(None, [dataset, profile, name])), config, source, reporter())
+
+
+# --- progress --------------------------------------------------------------------------------------------------------
+
+
+def reporter() -> Progress:
+    """Choose how long work reports: to the command line that started this kernel, or in the notebook itself."""
+    if file := os.environ.get(PROGRESS_FILE):
+        return FileProgress(Path(file))
+    return LiveProgress()
+
+
+class FileProgress:
+    """Writes progress to a small file, at most five times a second, for another process to show."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.last = path, 0.0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Report ``done`` of ``total``."""
+        now = time.monotonic()
+        if now - self.last > 0.2 or done == total:
+            self.last = now
+            fresh = self.path.with_suffix(".new")
+            fresh.write_text(json.dumps({"what": what, "done": done, "total": total}), encoding="utf-8")
+            fresh.replace(self.path)
+
+
+class LiveProgress:
+    """Shows one line under the running cell and takes it away at the end, so that saved notebooks hold no bar."""
+
+    def __init__(self) -> None:
+        self.handle, self.last, self.start, self.what = None, 0.0, 0.0, ""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Report ``done`` of ``total``."""
+        from IPython import get_ipython
+        from IPython.display import DisplayHandle
+
+        if get_ipython() is None:
+            return
+        now = time.monotonic()
+        if what != self.what or done <= 1:
+            self.what, self.start, self.last = what, now, now  # nothing is shown for work under a second
+        if self.handle is None and now - self.last > 1:
+            self.handle = DisplayHandle()
+            self.handle.display({"text/plain": ""}, raw=True)
+        if self.handle is not None and (now - self.last > 1 or done == total):
+            self.last = now
+            left = (now - self.start) / done * (total - done)
+            text = "" if done == total else f"{what}: {done} of {total}, {left:.0f} s left"
+            self.handle.update({"text/plain": text}, raw=True)
+
+
+# --- parameters ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One annotated literal of a notebook's parameters cell."""
+
+    name: str
+    kind: str
+    default: Any
+    comment: str
+
+
+TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+
+
+def read_parameters(notebook: Path) -> dict[str, Parameter]:
+    """Read the annotated parameters cell of a notebook.
+
+    Raises:
+        RunError: the notebook has no cell tagged ``parameters``.
+    """
+    cells = nbformat.read(notebook, as_version=4).cells
+    source = next((c.source for c in cells if "parameters" in c.metadata.get("tags", [])), None)
+    if source is None:
+        raise RunError(f"{notebook.name} has no cell tagged 'parameters'.")
+    lines, found = source.splitlines(), {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            comment = lines[node.end_lineno - 1].partition("#")[2].strip()
+            default = ast.literal_eval(node.value)
+            found[node.target.id] = Parameter(node.target.id, ast.unparse(node.annotation), default, comment)
+    return found
+
+
+def parse_parameter(text: str, known: Mapping[str, Parameter], notebook: str) -> tuple[str, Any]:
+    """Turn ``name=value`` into a typed value, checked against the notebook's parameters cell.
+
+    Args:
+        text: for example ``high=0.7``.
+        known: the notebook's parameters.
+        notebook: its number, for the message.
+
+    Returns:
+        Name and value.
+
+    Raises:
+        ConfigError: no ``=``, an unknown name (the nearest are named), or a value of the wrong type.
+    """
+    name, equals, raw = text.partition("=")
+    if not equals:
+        raise ConfigError(f"-p {text!r}: expected name=value, for example -p high=0.7.")
+    check_choice(f"parameter of notebook {notebook}", name, known)
+    kinds = [k.strip() for k in known[name].kind.split("|")]
+    try:
+        value = ast.literal_eval(raw)
+    except (ValueError, SyntaxError):
+        value = {"true": True, "false": False, "none": None}.get(raw.lower(), raw)
+    if "str" in kinds and not (value is None and "None" in kinds):
+        return name, raw
+    fits = (value is None and "None" in kinds) or any(
+        isinstance(value, TYPES.get(kind, ())) and (kind == "bool") == isinstance(value, bool) for kind in kinds
+    )
+    if not fits:
+        raise ConfigError(
+            f"-p {text}: {name} of notebook {notebook} is {known[name].kind} ({known[name].comment}), "
+            f"but {raw!r} is not. Its own value is {known[name].default!r}."
+        )
+    return name, value
+
+
+# --- execution -------------------------------------------------------------------------------------------------------
+
+
+def missing_inputs(folder: Path, number: str) -> list[str]:
+    """List the notebooks whose stage a notebook needs and this run folder lacks, in order."""
+    needed: list[str] = []
+    for before in READS.get(number, []):
+        if not any((folder / WRITES[before]).glob("**/manifest.json")):
+            needed += [n for n in [*missing_inputs(folder, before), before] if n not in needed]
+    return sorted(needed)
+
+
+def execute(notebook: Path, output: Path, parameters: Mapping[str, Any], progress_file: Path) -> float:
+    """Execute one notebook in a fresh kernel with papermill.
+
+    Args:
+        notebook: the notebook; it is not changed.
+        output: where the executed copy goes, also when it stops halfway.
+        parameters: checked values for its parameters cell.
+        progress_file: where its kernel reports progress.
+
+    Returns:
+        Seconds taken.
+
+    Raises:
+        NotebookError: a cell raised; the message is the error's own if it is one of ours.
+    """
+    import papermill
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    before = os.environ.get(PROGRESS_FILE)
+    os.environ[PROGRESS_FILE] = str(progress_file)
+    try:
+        papermill.execute_notebook(
+            notebook, output, dict(parameters), kernel_name="python3", progress_bar=False, cwd=notebook.parent
+        )
+    except papermill.PapermillExecutionError as error:
+        known = {c.__name__ for c in all_subclasses(USLNetError)}
+        name = error.ename.split(".")[-1]
+        reason = error.evalue if name in known else f"{name}: {error.evalue}"
+        raise NotebookError(
+            f"Notebook {notebook.stem} stopped: {reason}\nThe executed copy, with the traceback: {output}"
+        ) from None
+    finally:
+        if before is None:
+            os.environ.pop(PROGRESS_FILE, None)
+        else:
+            os.environ[PROGRESS_FILE] = before
+        progress_file.unlink(missing_ok=True)
+    return time.monotonic() - start
+
+
+def all_subclasses(cls: type) -> Iterator[type]:
+    """Walk all classes below one."""
+    for child in cls.__subclasses__():
+        yield child
+        yield from all_subclasses(child)
+
+
+def export_html(executed: Path) -> Path:
+    """Turn an executed notebook into one HTML file beside it, figures included."""
+    from nbconvert import HTMLExporter
+
+    target = executed.with_suffix(".html")
+    target.write_text(HTMLExporter().from_filename(str(executed))[0], encoding="utf-8")
+    return target
+
+
+def build_html(root: Path) -> Path:
+    """Build the Jupyter Book from ``book/`` into ``_build/html``; warnings are errors.
+
+    Raises:
+        NotebookError: the build failed; the message holds what it complained of.
+    """
+    shutil.rmtree(root / "_build", ignore_errors=True)
+    command = [sys.executable, "-m", "jupyter_book", "build", "book", "--config", "_config.yml", "--path-output", "."]
+    # A book on the user's shelf of kernels: no matter what is installed, nothing is executed here.
+    result = subprocess.run(
+        [*command, "--all", "-W", "-n", "--keep-going"], cwd=root, capture_output=True, text=True, errors="replace"
+    )
+    page = root / "_build" / "html" / "index.html"
+    if result.returncode or not page.exists():
+        lines = (result.stdout + result.stderr).splitlines()
+        notable = [line for line in lines if re.search("warning|error|exception", line, re.IGNORECASE)]
+        raise NotebookError("The HTML build failed:\n" + "\n".join((notable or lines)[-15:]))
+    return page
+
+
+def dataset_names() -> list[str]:
+    """List the datasets by name."""
+    return list(DATASETS)

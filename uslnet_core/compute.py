@@ -1,0 +1,100 @@
+"""Device, number format and memory layout, chosen once and passed on; seeds likewise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from lightning_fabric import Fabric
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
+
+from uslnet_core.config import ComputeConfig
+from uslnet_core.errors import ConfigError
+
+Progress = Callable[[str, int, int], None]
+"""Called as ``progress(what, done, total)`` during long work."""
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    """Report no progress: the default of every long function."""
+
+
+def make_fabric(config: ComputeConfig) -> Fabric:
+    """Choose device and precision.
+
+    bfloat16 is taken where the processor has instructions for it: every GPU since Ampere, and CPUs with AVX-512 BF16 or
+    AMX. Elsewhere it is emulated and 15 times slower than float32 (measured on an AVX2 machine), so float32 is taken.
+
+    Args:
+        config: the run's compute section.
+
+    Returns:
+        A lightning-fabric object; ``fabric.device`` and ``fabric.autocast()`` are what training uses.
+
+    Raises:
+        ConfigError: a GPU is asked for and there is none.
+    """
+    has_gpu = torch.cuda.is_available()
+    if config.device == "gpu" and not has_gpu:
+        raise ConfigError("compute.device is 'gpu', but torch sees no GPU here. Use 'auto' or 'cpu'.")
+    on_gpu = has_gpu and config.device != "cpu"
+    precision = config.precision
+    if precision == "auto":
+        gains = torch.cuda.is_bf16_supported() if on_gpu else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        precision = "bf16-mixed" if gains else "32-true"
+    return Fabric(accelerator="cuda" if on_gpu else "cpu", devices=config.processes, precision=precision)
+
+
+def generator(*seeds: int) -> torch.Generator:
+    """Make an independent random stream on the CPU.
+
+    Random numbers are drawn on the CPU and moved, so that a seed means the same on every device.
+
+    Args:
+        *seeds: what tells this stream from others, for example run seed, stage number, iteration.
+
+    Returns:
+        A seeded generator.
+    """
+    mixed = 0
+    for seed in seeds:
+        mixed = (mixed * 6364136223846793005 + seed + 1442695040888963407) % 2**63
+    return torch.Generator().manual_seed(mixed)
+
+
+def batches(count: int, size: int, rng: torch.Generator, *, drop_last: bool) -> list[torch.Tensor]:
+    """Shuffle ``count`` indices into batches.
+
+    Args:
+        count: number of images.
+        size: images a batch.
+        rng: the stream that shuffles.
+        drop_last: leave out a last batch that is not full (unless it is the only one).
+
+    Returns:
+        Index tensors, int64, each of shape (size,) or, for the last, shorter.
+    """
+    parts = list(torch.randperm(count, generator=rng).split(size))
+    return parts[:-1] if drop_last and len(parts) > 1 and len(parts[-1]) < size else parts
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, steps: int, warm_up: float) -> LRScheduler:
+    """Climb linearly to the optimiser's learning rate, then fall along a cosine to nothing.
+
+    Args:
+        optimizer: holds the peak learning rate.
+        steps: optimiser steps of the whole training, at least 1.
+        warm_up: share of the steps that climb.
+
+    Returns:
+        A schedule to step after every optimiser step.
+    """
+    climb = min(max(1, round(warm_up * steps)), steps)
+    return SequentialLR(
+        optimizer,
+        [
+            LinearLR(optimizer, start_factor=1 / 25, total_iters=climb),
+            CosineAnnealingLR(optimizer, T_max=max(1, steps - climb)),
+        ],
+        milestones=[climb],
+    )

@@ -1,0 +1,228 @@
+"""Every knob of a run, in one visible place: frozen, strict, each with its unit, source and range.
+
+A :class:`Config` is a profile (``quick``, ``workshop``, ``paper``) with a few fields changed. Unknown fields, wrong types
+and values out of range are refused with the nearest names. The paper gives no optimiser, learning rate, batch size or
+augmentation for any stage; the recipes below are this project's own and are declared as such (book/deviations.md).
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from uslnet_core.errors import ConfigError
+
+ProfileName = Literal["quick", "workshop", "paper"]
+DatasetName = Literal["synthetic", "isic2017", "isic2018", "ph2", "folder"]
+Split = Literal["train", "validation", "test", "all"]
+
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Rate = Annotated[float, Field(gt=0.0)]
+
+
+class Section(BaseModel):
+    """A frozen group of fields that refuses unknown names and silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+
+class ImagesConfig(Section):
+    """Stage 01: what is decoded, once."""
+
+    size: int = Field(96, ge=32, multiple_of=32, description="side of the square image, pixels (paper 4.1: 224)")
+    count: Positive | None = Field(None, description="how many images of a split; empty = all (synthetic: 256 and 64)")
+
+
+class ContrastiveConfig(Section):
+    """Stage 02: contrastive learning (paper 3.2, equation 1)."""
+
+    method: Literal["simclr"] = Field("simclr", description="contrastive method")
+    epochs: Positive = Field(12, description="passes over the training images")
+    batch_size: int = Field(128, ge=2, description="images a step; a step sees two views of each")
+    learning_rate: Rate = Field(2e-3, description="peak of the one-cycle schedule, AdamW")
+    weight_decay: float = Field(1e-4, ge=0.0, description="AdamW")
+    warm_up: Fraction = Field(0.1, description="share of the steps that the learning rate climbs")
+    temperature: Rate = Field(0.2, description="tau of equation 1; the paper says 0.07, small sets like 0.2")
+    embedding: Positive = Field(128, description="dimensions of the embedding on the unit sphere")
+    hidden: Positive = Field(512, description="width of the projection head")
+    crop: int = Field(64, ge=32, description="side of a view, pixels")
+    crop_area: tuple[Fraction, Fraction] = Field((0.2, 1.0), description="area of a crop, share of the image")
+    brightness: Fraction = Field(0.4, description="largest relative change")
+    contrast: Fraction = Field(0.4, description="largest relative change")
+    saturation: Fraction = Field(0.4, description="largest relative change")
+    hue: float = Field(0.08, ge=0.0, le=0.5, description="largest turn of the colour circle, turns")
+    jitter: Fraction = Field(0.8, description="share of the views whose colour is jittered")
+    grey: Fraction = Field(0.2, description="share of the views turned grey")
+    last_stride: Literal[1, 2] = Field(2, description="stride of the last stage while learning; features use 1")
+
+
+class SaliencyConfig(Section):
+    """Stage 03: CCAM (paper 3.3)."""
+
+    epochs: Positive = Field(4, description="passes over the training images")
+    batch_size: int = Field(64, ge=2, description="images a step; the loss compares all pairs of them")
+    learning_rate: Rate = Field(1e-2, description="AdamW, head only")
+    encoder_learning_rate: Rate = Field(1e-4, description="AdamW, for an encoder that trains along")
+    weight_decay: float = Field(1e-4, ge=0.0, description="AdamW")
+    alpha: float = Field(0.25, ge=0.0, description="decay of the rank weights exp(-alpha rank), CCAM's own value")
+    stages: tuple[Literal[1, 2, 3, 4], ...] = Field((3, 4), description="ResNet stages that are concatenated")
+    train_encoder: bool = Field(False, description="train the encoder along with the head")
+
+
+class UncertaintyConfig(Section):
+    """Stage 04: the uncertainty module (paper 3.4, algorithm 1, equation 2)."""
+
+    low: Fraction = Field(0.35, description="saliency below is background (paper 3.4)")
+    high: Fraction = Field(0.65, description="saliency above is candidate foreground (paper 3.4)")
+    min_area: Fraction = Field(500 / 224**2, description="least size of a component, share of the map (500 at 224)")
+    neighbours: Literal[4, 8] = Field(8, description="neighbours that connect two pixels")
+    rule: Literal["mean", "sum"] = Field("mean", description="centrality: mean distance, or the printed sum")
+    exclusion: float = Field(1 / 3, gt=0.0, le=1.0, description="farthest centroid, share of the shorter side")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> UncertaintyConfig:
+        if self.low >= self.high:
+            raise ValueError(f"low must be below high, but low is {self.low} and high is {self.high}")
+        return self
+
+
+class SegmenterConfig(Section):
+    """Stages 05 and 06: one training of the segmenter (paper 3.5)."""
+
+    stages: tuple[Literal[1, 2, 3, 4], ...] = Field((2, 3, 4), description="ResNet stages that are summed")
+    width: Positive = Field(256, description="channels of the summed map (paper 3.5: 256)")
+    batch_size: Positive = Field(32, description="images a step")
+    learning_rate: Rate = Field(1e-3, description="peak of the one-cycle schedule, AdamW")
+    weight_decay: float = Field(1e-4, ge=0.0, description="AdamW")
+    warm_up: Fraction = Field(0.2, description="share of the steps that the learning rate climbs")
+    brightness: Fraction = Field(0.2, description="largest relative change")
+    contrast: Fraction = Field(0.2, description="largest relative change")
+    saturation: Fraction = Field(0.08, description="largest relative change")
+    hue: float = Field(0.0, ge=0.0, le=0.5, description="largest turn of the colour circle, turns")
+    literal: bool = Field(False, description="keep the factor 1/4 of the printed loss (equation 3)")
+
+
+class RefinementConfig(Section):
+    """How often the segmenter teaches itself, and for how long (paper 3.5)."""
+
+    iterations: Positive = Field(3, description="n: iteration 0 learns from CCAM, 1 to n-1 from the segmenter before")
+    first_epochs: Positive = Field(5, description="epochs of iteration 0")
+    epochs: Positive = Field(3, description="epochs of each later iteration (paper: 300)")
+    warm_start: bool = Field(False, description="go on from the last segmenter, not from the contrastive encoder")
+
+
+class EvaluationConfig(Section):
+    """Stage 07: what is scored, and how (paper 4.2)."""
+
+    threshold: Fraction = Field(0.5, description="probability above is lesion (paper 3.6)")
+    split: Split | None = Field(None, description="part that is scored; empty = the dataset's own choice")
+    resamples: Positive = Field(2000, description="bootstrap resamples behind each 95 % interval")
+
+
+class ComputeConfig(Section):
+    """Where and in which number format; the rest of the run does not hang on it."""
+
+    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="auto: a GPU where there is one")
+    precision: Literal["auto", "32-true", "bf16-mixed"] = Field("auto", description="auto: bf16 where it gains")
+    processes: Positive = Field(1, description="processes, one per device")
+
+
+class Config(Section):
+    """One run, whole.
+
+    Build it with :func:`configure`; the sections follow the stages of the method.
+    """
+
+    profile: ProfileName
+    dataset: DatasetName
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of everything random")
+    backbone: Literal["resnet18", "resnet50"] = Field("resnet18", description="encoder (paper: ResNet-50)")
+    images: ImagesConfig = ImagesConfig()
+    contrastive: ContrastiveConfig = ContrastiveConfig()
+    saliency: SaliencyConfig = SaliencyConfig()
+    uncertainty: UncertaintyConfig = UncertaintyConfig()
+    segmenter: SegmenterConfig = SegmenterConfig()
+    refinement: RefinementConfig = RefinementConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+
+PROFILES: dict[str, dict[str, Any]] = {
+    # The whole book on synthetic images in minutes on two cores.
+    "quick": {"contrastive": {"epochs": 12, "batch_size": 64}, "saliency": {"batch_size": 32}},
+    # Real images, two cores, under an hour.
+    "workshop": {
+        "images": {"size": 128},
+        "contrastive": {"crop": 96},
+        "refinement": {"first_epochs": 6, "epochs": 4},
+    },
+    # The paper's sizes and epochs. Meant for a GPU.
+    "paper": {
+        "backbone": "resnet50",
+        "images": {"size": 224},
+        "contrastive": {"epochs": 200, "batch_size": 256, "crop": 224, "last_stride": 1, "hidden": 2048},
+        "saliency": {"epochs": 20},
+        "segmenter": {"batch_size": 64},
+        "refinement": {"iterations": 5, "first_epochs": 300, "epochs": 300},
+    },
+}
+
+
+def configure(profile: str = "quick", *, dataset: str = "synthetic", seed: int = 0, **sections: Any) -> Config:
+    """Build the configuration of a run: a profile, with what you name changed.
+
+    Args:
+        profile: ``quick``, ``workshop`` or ``paper``.
+        dataset: ``synthetic``, ``isic2017``, ``isic2018``, ``ph2`` or ``folder``.
+        seed: seed of everything random, 0 or more.
+        **sections: a field of :class:`Config`, or a dict of a section's fields; ``None`` keeps the profile's value, so
+            ``uncertainty={"low": None, "high": 0.7}`` changes ``high`` alone.
+
+    Returns:
+        The frozen configuration.
+
+    Raises:
+        ConfigError: an unknown profile, dataset or field, a wrong type, or a value out of range.
+    """
+    check_choice("profile", profile, get_args(ProfileName))
+    check_choice("dataset", dataset, get_args(DatasetName))
+    merged: dict[str, Any] = {name: dict(v) if isinstance(v, dict) else v for name, v in PROFILES[profile].items()}
+    for name, value in sections.items():
+        check_choice("configuration field", name, Config.model_fields)
+        if isinstance(value, dict):
+            known = Config.model_fields[name].annotation.model_fields
+            for field in value:
+                check_choice(f"field of {name}", field, known)
+            merged[name] = merged.get(name, {}) | {k: v for k, v in value.items() if v is not None}
+        elif value is not None:
+            merged[name] = value
+    try:
+        return Config(profile=profile, dataset=dataset, seed=seed, **merged)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            where = ".".join(map(str, problem["loc"])) or "configuration"
+            lines.append(f"{where} = {problem['input']!r}: {problem['msg']}")
+        raise ConfigError("Not a valid configuration. " + "; ".join(lines)) from None
+
+
+def check_choice(what: str, value: Any, choices: Any) -> None:
+    """Refuse a value that is not among the choices, naming the nearest ones.
+
+    Args:
+        what: what the value is, for the message.
+        value: the value received.
+        choices: the names allowed.
+
+    Raises:
+        ConfigError: ``value`` is not one of ``choices``.
+    """
+    choices = [str(c) for c in choices]
+    if value in choices:
+        return
+    near = difflib.get_close_matches(str(value), choices, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    raise ConfigError(f"Unknown {what} {value!r}. {hint}Known: {', '.join(choices)}.")

@@ -1,0 +1,129 @@
+"""Augmentation of whole batches on the device, with parameters of its own for every sample.
+
+Geometry is one ``grid_sample`` per batch; colour is a few element-wise steps. Random numbers come from the generator that
+is passed in, so a seed gives the same views everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+GREY = (0.299, 0.587, 0.114)
+
+
+def uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generator) -> Tensor:
+    """Draw float32 numbers from [low, high) on the CPU."""
+    return torch.rand(shape, generator=rng) * (high - low) + low
+
+
+def random_resized_crop(images: Tensor, size: int, area: tuple[float, float], rng: torch.Generator) -> Tensor:
+    """Cut a random rectangle of each image, flip it at random in both directions and resize it.
+
+    Args:
+        images: (B, 3, S, S) float32 in [0, 1].
+        size: side of the result, pixels.
+        area: least and largest area of the rectangle, share of the image. The aspect ratio lies in [3/4, 4/3].
+        rng: stream of the random numbers.
+
+    Returns:
+        (B, 3, size, size) float32 in [0, 1].
+    """
+    count = len(images)
+    share = uniform((count,), *area, rng)
+    ratio = torch.exp(uniform((count,), math.log(3 / 4), math.log(4 / 3), rng))
+    width = (share * ratio).sqrt().clamp(max=1.0)  # (B,), share of the side
+    height = (share / ratio).sqrt().clamp(max=1.0)
+    centre_x = uniform((count,), -1, 1, rng) * (1 - width)  # the crop stays inside [-1, 1]
+    centre_y = uniform((count,), -1, 1, rng) * (1 - height)
+    flip_x = torch.where(torch.rand(count, generator=rng) < 0.5, -1.0, 1.0)
+    flip_y = torch.where(torch.rand(count, generator=rng) < 0.5, -1.0, 1.0)
+    theta = torch.zeros(count, 2, 3)
+    theta[:, 0, 0], theta[:, 0, 2] = width * flip_x, centre_x
+    theta[:, 1, 1], theta[:, 1, 2] = height * flip_y, centre_y
+    grid = F.affine_grid(theta.to(images.device), [count, 3, size, size], align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def colour_jitter(
+    images: Tensor,
+    rng: torch.Generator,
+    *,
+    brightness: float,
+    contrast: float,
+    saturation: float,
+    hue: float = 0.0,
+    share: float = 1.0,
+) -> Tensor:
+    """Change brightness, contrast, saturation and hue of each image by amounts of its own.
+
+    Hue turns the colour around the grey axis (a rotation in RGB, exact for small angles and without HSV's branches).
+
+    Args:
+        images: (B, 3, S, S) float32 in [0, 1].
+        rng: stream of the random numbers.
+        brightness: largest relative change.
+        contrast: largest relative change, around the image's mean grey.
+        saturation: largest relative change, around the pixel's grey.
+        hue: largest turn, in turns of the colour circle.
+        share: probability that an image is changed at all.
+
+    Returns:
+        (B, 3, S, S) float32 in [0, 1].
+    """
+    count, device = len(images), images.device
+    active = (torch.rand(count, generator=rng) < share).float()
+
+    def factor(amount: float) -> Tensor:
+        return (1 + uniform((count,), -amount, amount, rng) * active).view(-1, 1, 1, 1).to(device)
+
+    bright, contr, satur = factor(brightness), factor(contrast), factor(saturation)
+    angle = (uniform((count,), -hue, hue, rng) * active * 2 * math.pi).to(device)
+    weights = torch.tensor(GREY, device=device).view(1, 3, 1, 1)
+    x = (images * bright).clamp(0, 1)
+    mean = (x * weights).sum(1, keepdim=True).mean((2, 3), keepdim=True)
+    x = mean + (x - mean) * contr
+    # Saturation and hue are linear in the three channels: one 3 × 3 matrix per image, applied by one product.
+    cos, sin = angle.cos().view(-1, 1, 1), angle.sin().view(-1, 1, 1)
+    eye, third = torch.eye(3, device=device), torch.full((3, 3), 1 / 3, device=device)
+    skew = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]], device=device) / math.sqrt(3)
+    turn = cos * eye + (1 - cos) * third + sin * skew  # (B, 3, 3), Rodrigues about (1, 1, 1)
+    s = satur.view(-1, 1, 1)
+    fade = s * eye + (1 - s) * torch.tensor(GREY, device=device).expand(3, 3)
+    return torch.einsum("bij,bjhw->bihw", turn @ fade, x).clamp(0, 1)
+
+
+def random_grey(images: Tensor, share: float, rng: torch.Generator) -> Tensor:
+    """Turn a share of the images grey. Shapes and range as :func:`colour_jitter`."""
+    chosen = (torch.rand(len(images), generator=rng) < share).to(images.device).view(-1, 1, 1, 1)
+    grey = (images * torch.tensor(GREY, device=images.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return torch.where(chosen, grey, images)
+
+
+def dihedral(batch: Tensor, turns: Tensor, mirrored: Tensor) -> Tensor:
+    """Turn each sample by quarter turns and mirror it: exact, no interpolation.
+
+    Args:
+        batch: (B, ..., S, S), any dtype: images, labels or features.
+        turns: (B,) int64, quarter turns.
+        mirrored: (B,) bool, left and right exchanged after the turn.
+
+    Returns:
+        A tensor of the same shape and dtype.
+    """
+    out = torch.empty_like(batch)
+    for turn in range(4):
+        for mirror in (False, True):
+            chosen = ((turns % 4 == turn) & (mirrored == mirror)).nonzero().flatten().to(batch.device)
+            if len(chosen):
+                part = torch.rot90(batch[chosen], turn, dims=(-2, -1))
+                out[chosen] = part.flip(-1) if mirror else part
+    return out
+
+
+def random_dihedral(count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw quarter turns and mirrorings for ``count`` samples, as :func:`dihedral` takes them."""
+    return torch.randint(4, (count,), generator=rng), torch.rand(count, generator=rng) < 0.5

@@ -1,0 +1,70 @@
+"""The encoder: a ResNet that hands out its stage maps, with a last stage that can keep its resolution (paper 3.2, 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet18, resnet50
+from torchvision.models.resnet import Bottleneck
+
+from uslnet_core.config import check_choice
+
+BACKBONES = {"resnet18": (resnet18, (64, 128, 256, 512)), "resnet50": (resnet50, (256, 512, 1024, 2048))}
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+class Encoder(nn.Module):
+    """A torchvision ResNet without its classifier.
+
+    Stage k is torchvision's ``layerk`` (the paper's layer k + 1). With ``last_stride=1`` an input of 224 gives stages 3 and
+    4 the same 14 × 14 cells, so that both can be concatenated (paper 3.3). The stride is no weight: an encoder trained
+    with 2 loads into one with 1.
+
+    Args:
+        backbone: ``resnet18`` or ``resnet50``.
+        last_stride: stride of the last stage, 1 or 2.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: str = "resnet18", last_stride: int = 1) -> None:
+        super().__init__()
+        check_choice("backbone", backbone, BACKBONES)
+        make, self.channels = BACKBONES[backbone]
+        network = make(weights=None)
+        self.stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
+        self.layer1, self.layer2 = network.layer1, network.layer2
+        self.layer3, self.layer4 = network.layer3, network.layer4
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
+        self.set_last_stride(last_stride)
+
+    def set_last_stride(self, stride: int) -> None:
+        """Set the stride of the last stage in place: 2 is the classifier's, 1 keeps the resolution."""
+        block = self.layer4[0]
+        strided = block.conv2 if isinstance(block, Bottleneck) else block.conv1
+        strided.stride = (stride, stride)
+        block.downsample[0].stride = (stride, stride)
+
+    def forward(self, images: Tensor, stages: Sequence[int] = (4,)) -> list[Tensor]:
+        """Compute the maps of the stages asked for.
+
+        Args:
+            images: (B, 3, S, S) float32 in [0, 1], S a multiple of 32.
+            stages: stage numbers, 1 to 4.
+
+        Returns:
+            One (B, channels, h, w) map per stage asked for, in the order asked.
+        """
+        x = self.stem((images - self.mean) / self.std)
+        maps = {}
+        for number, layer in enumerate((self.layer1, self.layer2, self.layer3, self.layer4), start=1):
+            if number > max(stages):
+                break
+            x = layer(x)
+            maps[number] = x
+        return [maps[stage] for stage in stages]

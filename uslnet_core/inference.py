@@ -1,0 +1,223 @@
+"""Segment image files at their own size with a trained segmenter (paper 3.6)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from PIL import Image
+from scipy import ndimage
+from skimage.segmentation import find_boundaries
+
+from uslnet_core.compute import Progress, quiet
+from uslnet_core.data.decoding import SUFFIXES
+from uslnet_core.data.images import read_image
+from uslnet_core.errors import DataError
+from uslnet_core.segmenter import Segmenter
+
+OVERLAY_SIDE = 1024  # overlays are for looking at, so they are kept small
+OUTLINE = (0, 114, 178)  # the book's prediction colour
+COLUMNS = ["file", "mask", "overlay", "width", "height", "area_pixels", "area_share", "unsure_share", "pieces", "warning"]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A segmenter with what it needs to be used.
+
+    Attributes:
+        model: a trained segmenter, in evaluation mode.
+        size: side of its input, pixels.
+        fabric: device and precision.
+        threshold: probability above is lesion.
+    """
+
+    model: Segmenter
+    size: int
+    fabric: Fabric
+    threshold: float = 0.5
+
+    @torch.no_grad()
+    def probability(self, image: np.ndarray) -> np.ndarray:
+        """Give each pixel of one image its probability of being lesion.
+
+        Args:
+            image: (H, W, 3) uint8, any size.
+
+        Returns:
+            (H, W) float32 in [0, 1]: computed at the model's size, upsampled bilinearly.
+        """
+        small = np.asarray(Image.fromarray(image).resize((self.size, self.size), Image.Resampling.BILINEAR))
+        batch = torch.from_numpy(small.copy()).permute(2, 0, 1)[None].float().div(255)  # (1, 3, S, S)
+        model = self.model.to(self.fabric.device)
+        with self.fabric.autocast():
+            logits = model(batch.to(self.fabric.device, memory_format=torch.channels_last))
+        probability = torch.sigmoid(logits.float()).cpu()[:, None]
+        return F.interpolate(probability, image.shape[:2], mode="bilinear", align_corners=False)[0, 0].numpy()
+
+
+def find_images(paths: Iterable[Path]) -> list[tuple[Path, Path]]:
+    """List the image files among files and folders.
+
+    Args:
+        paths: files, and folders that are searched with all that lies below them.
+
+    Returns:
+        Pairs of the file and its name relative to what was given, in order, each file once.
+
+    Raises:
+        DataError: a path does not exist, or no image was found.
+    """
+    found: dict[Path, Path] = {}
+    paths = list(paths)
+    for path in paths:
+        if path.is_dir():
+            for file in sorted(path.rglob("*")):
+                if file.suffix.lower() in SUFFIXES and not file.stem.endswith("_superpixels"):
+                    found.setdefault(file, file.relative_to(path))
+        elif path.exists():
+            found.setdefault(path, Path(path.name))
+        else:
+            raise DataError(f"{path} does not exist. Give image files or folders of images.")
+    if not found:
+        known = " ".join(sorted(SUFFIXES))
+        raise DataError(f"No image in {', '.join(map(str, paths))}. Expected files ending in {known}.")
+    return list(found.items())
+
+
+def warn(mask: np.ndarray, pieces: int, unsure: float) -> str:
+    """Say what makes a mask doubtful: nothing found, very large, at the border, in pieces, or unsure. Empty if nothing.
+
+    Args:
+        mask: (H, W) bool.
+        pieces: its connected pieces.
+        unsure: share of the pixels with a probability between 0.35 and 0.65.
+    """
+    if not mask.any():
+        return "no lesion found"
+    doubts = []
+    if mask.mean() > 0.8:
+        doubts.append("covers almost the whole image")
+    if mask.mean() < 0.005:
+        doubts.append("very small")
+    edge = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    if edge.mean() > 0.05:
+        doubts.append("touches the border")
+    if pieces > 1:
+        doubts.append(f"{pieces} pieces")
+    if unsure > 0.1:
+        doubts.append("unsure")
+    return "; ".join(doubts)
+
+
+def segment_files(
+    paths: Sequence[Path], out: Path, predictor: Predictor, *, strict: bool = False, progress: Progress = quiet
+) -> pd.DataFrame:
+    """Segment files and folders: masks at each image's own size, overlays, and one table.
+
+    A file is written under a temporary name and renamed when it is whole. An image that cannot be read is listed in the
+    table with its reason and left out, unless ``strict``.
+
+    Args:
+        paths: files and folders.
+        out: gets ``masks/<name>.png`` (0 or 255), ``overlays/<name>.jpg`` and ``segmentation.csv``.
+        predictor: the model.
+        strict: stop at the first image that cannot be read.
+        progress: told of every image.
+
+    Returns:
+        A row an image: file, mask, overlay, width, height (pixels), area_pixels, area_share (of the image), unsure_share,
+        pieces, warning.
+
+    Raises:
+        DataError: nothing to segment, no image could be read, or ``strict`` and one could not.
+    """
+    files = find_images(paths)
+    rows, names = [], set()
+    for number, (file, relative) in enumerate(files, start=1):
+        name = unique_name(relative, names)
+        try:
+            image = read_image(file)
+        except DataError as error:
+            if strict:
+                raise
+            rows.append({"file": str(relative), "warning": f"not segmented: {error}"})
+        else:
+            rows.append({"file": str(relative)} | segment_one(image, name, out, predictor))
+        progress("segmenting", number, len(files))
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    if table["mask"].isna().all():
+        raise DataError(f"None of the {len(files)} files could be read. The first: {table['warning'].iloc[0]}")
+    write_whole(out / "segmentation.csv", lambda path: table.to_csv(path, index=False))
+    return table
+
+
+def segment_one(image: np.ndarray, name: str, out: Path, predictor: Predictor) -> dict[str, object]:
+    """Segment one image, (H, W, 3) uint8, and write its mask and overlay; give its row of the table."""
+    probability = predictor.probability(image)
+    mask = probability > predictor.threshold
+    pieces = int(ndimage.label(mask, structure=np.ones((3, 3)))[1])
+    unsure = float(((probability >= 0.35) & (probability <= 0.65)).mean())
+    mask_file, overlay_file = Path("masks") / f"{name}.png", Path("overlays") / f"{name}.jpg"
+    write_whole(out / mask_file, Image.fromarray(mask.astype(np.uint8) * 255).save)
+    write_whole(out / overlay_file, lambda path: draw_overlay(image, mask).save(path, quality=90))
+    return {
+        "mask": mask_file.as_posix(),
+        "overlay": overlay_file.as_posix(),
+        "width": image.shape[1],
+        "height": image.shape[0],
+        "area_pixels": int(mask.sum()),
+        "area_share": round(float(mask.mean()), 5),
+        "unsure_share": round(unsure, 5),
+        "pieces": pieces,
+        "warning": warn(mask, pieces, unsure),
+    }
+
+
+def draw_overlay(image: np.ndarray, mask: np.ndarray) -> Image.Image:
+    """Draw the mask's outline, white beside blue so that it shows on any skin, on a copy of at most 1024 pixels."""
+    scale = min(1.0, OVERLAY_SIDE / max(image.shape[:2]))
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    picture = np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+    small = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    line = ndimage.binary_dilation(find_boundaries(small, mode="inner"), iterations=max(0, max(size) // 400))
+    picture[ndimage.binary_dilation(line)] = (255, 255, 255)
+    picture[line] = OUTLINE
+    return Image.fromarray(picture)
+
+
+def unique_name(relative: Path, taken: set[str]) -> str:
+    """Turn a relative path into a file name that no other file of this call has; it is added to ``taken``."""
+    base = "_".join(relative.with_suffix("").parts)
+    name, number = base, 2
+    while name.lower() in taken:
+        name, number = f"{base}_{number}", number + 1
+    taken.add(name.lower())
+    return name
+
+
+def write_whole(target: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under a temporary name beside the target, then rename it.
+
+    Args:
+        target: the file; its folder is made.
+        write: called with the temporary path.
+
+    Raises:
+        DataError: no permission, or the disk is full.
+    """
+    fresh = target.with_name(f".{os.getpid()}-{target.name}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write(fresh)
+        fresh.replace(target)
+    except OSError as error:
+        raise DataError(f"{target} could not be written ({error.strerror}). Choose another --out or free space.") from None
+    finally:
+        fresh.unlink(missing_ok=True)

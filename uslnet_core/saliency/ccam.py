@@ -1,0 +1,256 @@
+"""CCAM: two class-agnostic maps, told apart by contrast between images (paper 3.3).
+
+A 1 × 1 convolution, batch norm and a sigmoid split each image's feature cells into a side P and its rest 1 − P. Training
+pulls the two sides apart and each side together across images. Nothing in that says which side is the lesion: the
+orientation is decided once, over the whole training set, by the frame's border, which lesions avoid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from uslnet_core.compute import Progress, batches, generator, quiet
+from uslnet_core.config import Config
+from uslnet_core.data.augment import dihedral, random_dihedral
+from uslnet_core.data.images import ImageSet
+from uslnet_core.encoder import Encoder
+from uslnet_core.errors import TrainingError
+
+LEAST, MOST = 5e-4, 0.9995  # cosine similarity is kept inside, so that no logarithm overflows
+WEAK_MARGIN = 0.1  # below, the border hardly tells the two sides apart: the reader is warned
+
+
+class CCAM(nn.Module):
+    """A frozen (or trained along) encoder with the one-channel head.
+
+    Args:
+        encoder: a contrastive encoder with last stride 1.
+        stages: the ResNet stages that are concatenated.
+    """
+
+    sign: Tensor
+
+    def __init__(self, encoder: Encoder, stages: tuple[int, ...] = (3, 4)) -> None:
+        super().__init__()
+        self.encoder, self.stages = encoder, stages
+        self.head = nn.Sequential(
+            nn.Conv2d(sum(encoder.channels[s - 1] for s in stages), 1, kernel_size=1, bias=False), nn.BatchNorm2d(1)
+        )
+        self.register_buffer("sign", torch.tensor(1.0))  # +1: P is the lesion; −1: P is the skin
+
+    def features(self, images: Tensor) -> Tensor:
+        """Concatenate the stage maps: (B, 3, S, S) in [0, 1] to (B, channels, S/16, S/16)."""
+        maps = self.encoder(images, self.stages)
+        size = maps[0].shape[-2:]
+        return torch.cat([m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear") for m in maps], 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute the oriented foreground map C: (B, 3, S, S) in [0, 1] to (B, h, w) float32 in [0, 1]."""
+        return torch.sigmoid(self.sign * self.head(self.features(images))[:, 0].float())
+
+
+def ccam_loss(features: Tensor, side: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Pull the two sides apart and each of them together, across a batch.
+
+    Args:
+        features: (B, channels, h, w) float.
+        side: P, (B, 1, h, w) float in [0, 1].
+        alpha: decay of the rank weights.
+
+    Returns:
+        Three scalars: together(P side), apart, together(1 − P side). The loss is their sum.
+    """
+    cells = features.flatten(2).float()  # (B, channels, h·w)
+    weight = side.flatten(2).float()  # (B, 1, h·w)
+    first = F.normalize((cells * weight).sum(2), dim=1)  # (B, channels); cosine ignores the missing 1/(h·w)
+    second = F.normalize((cells * (1 - weight)).sum(2), dim=1)
+    apart = -torch.log(1 - (second @ first.T).clamp(LEAST, MOST)).mean()
+    return together(first, alpha), apart, together(second, alpha)
+
+
+def together(vectors: Tensor, alpha: float) -> Tensor:
+    """Weighted mean of −log cosine over pairs of different images, nearest pairs first.
+
+    Args:
+        vectors: (B, D) float, unit length, B at least 2.
+        alpha: the pair (i, j) weighs exp(−alpha · rank), rank 0 for the image nearest to i.
+
+    Returns:
+        Scalar; divided by the sum of the weights, so that it does not hang on the batch size.
+    """
+    count = len(vectors)
+    own = torch.eye(count, dtype=torch.bool, device=vectors.device)
+    similarity = (vectors @ vectors.T).clamp(LEAST, MOST)
+    others = similarity[~own].view(count, count - 1)
+    rank = others.detach().argsort(dim=1, descending=True).argsort(dim=1)
+    weight = torch.exp(-alpha * rank.float())
+    return -(weight * others.log()).sum() / weight.sum()
+
+
+def border_mean(maps: Tensor) -> float:
+    """Mean over the outermost ring of cells of (N, h, w) maps."""
+    ring = torch.ones(maps.shape[-2:], dtype=torch.bool)
+    ring[1:-1, 1:-1] = False
+    return float(maps[:, ring].double().mean())
+
+
+@dataclass(frozen=True)
+class TrainedCCAM:
+    """What CCAM's training hands on.
+
+    Attributes:
+        model: encoder and head, oriented, on the CPU, in evaluation mode.
+        maps: (N, h, w) float32 in [0, 1], the oriented saliency of the training images.
+        history: a row an epoch: epoch, loss, together_foreground, apart, together_background.
+        orientation: sign, margin in [0, 1] and a warning (empty if the margin is clear).
+    """
+
+    model: CCAM
+    maps: np.ndarray
+    history: pd.DataFrame
+    orientation: dict[str, float | str]
+
+
+def train_ccam(
+    images: ImageSet, encoder: Encoder, config: Config, fabric: Fabric, progress: Progress = quiet
+) -> TrainedCCAM:
+    """Train the CCAM head on images alone, orient it, and map the training images.
+
+    Args:
+        images: the training images.
+        encoder: the contrastive encoder, last stride 1.
+        config: the run's configuration; ``saliency.train_encoder`` trains the encoder along.
+        fabric: device and precision.
+        progress: told of every step.
+
+    Returns:
+        The oriented model, the training images' maps, history and orientation.
+
+    Raises:
+        TrainingError: fewer than two images, a map that is constant or not a number.
+    """
+    options = config.saliency
+    if len(images) < 2:
+        raise TrainingError(f"CCAM compares images: it needs at least 2, got {len(images)}.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed + 3)
+        model = CCAM(encoder, options.stages).to(memory_format=torch.channels_last)
+    groups = [{"params": list(model.head.parameters()), "lr": options.learning_rate}]
+    if options.train_encoder:
+        groups.append({"params": list(model.encoder.parameters()), "lr": options.encoder_learning_rate})
+    optimizer = torch.optim.AdamW(groups, weight_decay=options.weight_decay)
+    model, optimizer = fabric.setup(model, optimizer)
+    model.mark_forward_method("features")
+    rng = generator(config.seed, 3)
+    rows, step = [], 0
+    steps = options.epochs * len(batches(len(images), options.batch_size, generator(0), drop_last=True))
+    model.train()
+    if not options.train_encoder:
+        model.module.encoder.eval().requires_grad_(False)
+    for epoch in range(options.epochs):
+        totals, parts = np.zeros(3), batches(len(images), options.batch_size, rng, drop_last=True)
+        for part in parts:
+            view = dihedral(images.batch(part).to(fabric.device), *random_dihedral(len(part), rng))
+            with torch.set_grad_enabled(options.train_encoder):
+                features = model.features(view.contiguous(memory_format=torch.channels_last))
+            side = torch.sigmoid(model.module.head(features.float()))
+            terms = ccam_loss(features, side, options.alpha)
+            optimizer.zero_grad(set_to_none=True)
+            fabric.backward(sum(terms))
+            optimizer.step()
+            totals += [float(t.detach()) for t in terms]
+            step += 1
+            progress("CCAM", step, steps)
+        rows.append([epoch + 1, totals.sum() / len(parts), *(totals / len(parts))])
+    columns = ["epoch", "loss", "together_foreground", "apart", "together_background"]
+    history = pd.DataFrame(rows, columns=columns)
+    model = model.module.eval().requires_grad_(False)
+    maps = saliency_maps(model, images, fabric, progress=progress)
+    orientation = orient(model, maps)
+    if orientation["sign"] < 0:
+        maps = 1 - maps
+        history = history.rename(columns={columns[2]: columns[4], columns[4]: columns[2]})[columns]
+    return TrainedCCAM(model.cpu(), check_maps(maps), history, orientation)
+
+
+def orient(model: CCAM, maps: np.ndarray) -> dict[str, float | str]:
+    """Decide which side is the lesion, once, over the whole training set: the border is skin.
+
+    Args:
+        model: a trained, not yet oriented CCAM; its sign is set.
+        maps: (N, h, w) float32, its unoriented maps of all training images.
+
+    Returns:
+        sign (+1 or −1), border_mean, margin (|2 · border mean − 1|, 0 undecided, 1 clear) and warning.
+    """
+    edge = border_mean(torch.from_numpy(maps))
+    sign = -1.0 if edge > 0.5 else 1.0  # the side that holds more of the border is the background
+    model.sign.fill_(sign)
+    margin = abs(2 * edge - 1)
+    warning = ""
+    if margin < WEAK_MARGIN:
+        warning = (
+            f"The border hardly tells lesion from skin (margin {margin:.2f}, expected above {WEAK_MARGIN}): the two sides "
+            "may be swapped. Look at the maps before you go on."
+        )
+    return {"sign": sign, "border_mean": edge, "margin": margin, "warning": warning}
+
+
+def check_maps(maps: np.ndarray) -> np.ndarray:
+    """Refuse maps that cannot be a saliency: not a number, or one constant over all images.
+
+    Args:
+        maps: (N, h, w) float32.
+
+    Returns:
+        The same maps.
+
+    Raises:
+        TrainingError: a map holds NaN, or no map varies.
+    """
+    if not np.isfinite(maps).all():
+        raise TrainingError("A saliency map is not a number. Lower saliency.learning_rate or check the encoder's health.")
+    spread = float(np.ptp(maps, axis=(1, 2)).max())
+    if spread < 1e-3:
+        raise TrainingError(
+            f"Every saliency map is constant (largest spread {spread:.1e}). Train CCAM longer (saliency.epochs) or the "
+            "encoder (contrastive.epochs)."
+        )
+    return maps
+
+
+@torch.no_grad()
+def saliency_maps(
+    model: CCAM, images: ImageSet, fabric: Fabric, *, batch_size: int = 64, progress: Progress = quiet
+) -> np.ndarray:
+    """Map every image, at the resolution of the features.
+
+    Args:
+        model: the CCAM, in evaluation mode.
+        images: any images.
+        fabric: device and precision.
+        batch_size: images at a time.
+        progress: told of every batch.
+
+    Returns:
+        (N, S/16, S/16) float32 in [0, 1].
+    """
+    model = model.to(fabric.device)
+    out = []
+    for part in torch.arange(len(images)).split(batch_size):
+        with fabric.autocast():
+            out.append(model(images.batch(part).to(fabric.device, memory_format=torch.channels_last)).float().cpu())
+        progress("saliency maps", int(part[-1]) + 1, len(images))
+    return torch.cat(out).numpy()
+
+
+def upsample(maps: Tensor, size: int) -> Tensor:
+    """Bring (B, h, w) maps to (B, size, size) bilinearly; values stay in [0, 1] (paper 3.3)."""
+    return F.interpolate(maps[:, None], (size, size), mode="bilinear", align_corners=False)[:, 0].clamp(0, 1)

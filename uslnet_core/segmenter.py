@@ -1,0 +1,67 @@
+"""The segmenter: the contrastive encoder with a light fully convolutional decoder (paper 3.5, figure 6)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from uslnet_core.compute import Progress, quiet
+from uslnet_core.data.images import ImageSet
+from uslnet_core.encoder import Encoder
+
+
+class Segmenter(nn.Module):
+    """Stage maps, each brought to ``width`` channels and a quarter of the input, summed, and read out.
+
+    Args:
+        encoder: the encoder the segmenter starts from, last stride 1.
+        stages: ResNet stages that are summed.
+        width: channels of the summed map.
+    """
+
+    def __init__(self, encoder: Encoder, stages: tuple[int, ...] = (2, 3, 4), width: int = 256) -> None:
+        super().__init__()
+        self.encoder, self.stages = encoder, stages
+        self.lateral = nn.ModuleList(nn.Conv2d(encoder.channels[s - 1], width, kernel_size=1) for s in stages)
+        self.readout = nn.Conv2d(width, 1, kernel_size=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Segment images: (B, 3, S, S) float32 in [0, 1] to logits (B, S, S) float32."""
+        height, width = images.shape[-2:]
+        quarter = (height // 4, width // 4)
+        maps = [
+            F.interpolate(lateral(m), quarter, mode="bilinear", align_corners=False)
+            for lateral, m in zip(self.lateral, self.encoder(images, self.stages), strict=True)
+        ]
+        logits = self.readout(F.relu(torch.stack(maps).sum(0)))  # (B, 1, S/4, S/4)
+        return F.interpolate(logits.float(), (height, width), mode="bilinear", align_corners=False)[:, 0]
+
+
+@torch.no_grad()
+def predict(
+    model: Segmenter, images: ImageSet, fabric: Fabric, *, batch_size: int = 64, progress: Progress = quiet
+) -> np.ndarray:
+    """Give every pixel its probability of being lesion (paper 3.6).
+
+    Args:
+        model: a trained segmenter.
+        images: any images.
+        fabric: device and precision.
+        batch_size: images at a time.
+        progress: told of every batch.
+
+    Returns:
+        (N, S, S) float32 in [0, 1].
+    """
+    model = model.to(fabric.device).eval()
+    out = np.empty((len(images), images.size, images.size), dtype=np.float32)
+    for part in torch.arange(len(images)).split(batch_size):
+        batch = images.batch(part).to(fabric.device, memory_format=torch.channels_last)
+        with fabric.autocast():
+            logits = model(batch)
+        out[part[0] : part[-1] + 1] = torch.sigmoid(logits.float()).cpu().numpy()
+        progress("prediction", int(part[-1]) + 1, len(images))
+    return out
