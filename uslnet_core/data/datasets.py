@@ -32,8 +32,7 @@ __all__ = [
 ]
 
 PROBE = 64
-"""Side in pixels at which `check` decodes: the whole file is read, but a large JPEG takes a sixth of the "
-"time."""
+"""Side in pixels at which `check` decodes: the whole file is read, but large JPEGs at a reduced scale."""
 
 
 def image_sources(

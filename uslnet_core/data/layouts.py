@@ -14,8 +14,7 @@ from uslnet_core.data.registry import Dataset
 from uslnet_core.errors import DataError
 
 NOT_IMAGES = ("_superpixels", "_segmentation", "_mask", "_lesion")
-"""A file whose name ends so is never an image, wherever it lies: a mask must not be trained on by "
-"accident."""
+"""A file whose name ends so is never an image, wherever it lies: no mask is trained on by accident."""
 
 MASK_FOLDER = "masks"
 
