@@ -84,18 +84,14 @@ def make_venv() -> None:
     try:
         venv.create(VENV, with_pip=True, symlinks=os.name != "nt")
     except (OSError, subprocess.CalledProcessError) as error:
-        raise SetupError(
-            f"Could not make {VENV}: {error}.\nIs the folder writable, and is there space?"
-        ) from error
+        raise SetupError(f"Could not make {VENV}: {error}.\nIs the folder writable, and is there space?") from error
 
 
 def locked_block(name: str, lock: str) -> str:
     """Return the lines of one package in the lock: its version and all its hashes."""
     found = re.search(rf"^{re.escape(name)}==[^\n]*\n(?:[ \t]+[^\n]*\n?)+", lock, re.MULTILINE)
     if found is None:
-        raise SetupError(
-            f"{LOCK.name} does not name {name}. Restore the file, or make it again with:  make lock"
-        )
+        raise SetupError(f"{LOCK.name} does not name {name}. Restore the file, or make it again with:  make lock")
     return found.group(0)
 
 
@@ -170,9 +166,7 @@ def main() -> int:
             raise SetupError(f"{LOCK} is missing. Restore it from version control.")
         if force or not python_starts():
             version = sys.version.split()[0]
-            print(
-                f"{shown}: making it with Python {version}. The first time downloads up to 3 GB.", flush=True
-            )
+            print(f"{shown}: making it with Python {version}. The first time downloads up to 3 GB.", flush=True)
             make_venv()
         else:
             print(f"{shown}: bringing it up to {LOCK.name}.", flush=True)

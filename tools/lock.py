@@ -23,9 +23,7 @@ COMPILE = (
 def main() -> int:
     """Write the lock, or leave the old one as it is when the solver finds no set of versions."""
     parser = argparse.ArgumentParser(description="Make requirements.lock from pyproject.toml.")
-    parser.add_argument(
-        "--upgrade", action="store_true", help="take the newest versions that pyproject.toml allows"
-    )
+    parser.add_argument("--upgrade", action="store_true", help="take the newest versions that pyproject.toml allows")
     more = ["--upgrade"] if parser.parse_args().upgrade else []
     uv = Path(sys.executable).with_name("uv.exe" if sys.platform == "win32" else "uv")
     return subprocess.run([str(uv), *COMPILE[1:], *more, "-o", LOCK], cwd=ROOT).returncode

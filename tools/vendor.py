@@ -84,13 +84,9 @@ def fetch(package: Package, folder: Path) -> Path:
     """Download one package's archive and check it against the published checksum."""
     npm = shutil.which("npm")
     if npm is None:
-        sys.exit(
-            "npm was not found. Only fetching these files again needs it: install Node.js, or leave them be."
-        )
+        sys.exit("npm was not found. Only fetching these files again needs it: install Node.js, or leave them be.")
     spec = f"{package.name}@{package.version}"
-    done = subprocess.run(
-        [npm, "pack", "--silent", spec], cwd=folder, check=True, stdout=subprocess.PIPE, text=True
-    )
+    done = subprocess.run([npm, "pack", "--silent", spec], cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
     archive = folder / done.stdout.strip().splitlines()[-1]
     if integrity(archive) != package.integrity:
         sys.exit(f"{spec}: the archive's checksum is\n  {integrity(archive)}\nand not\n  {package.integrity}")
@@ -132,9 +128,7 @@ def readme() -> str:
 def problems() -> list[str]:
     """What is wrong with the files that lie there; empty when all is well."""
     wanted = {f"{p.folder}/{name}" for p in PACKAGES for name in p.files.values()}
-    found = {path.relative_to(VENDOR).as_posix() for path in VENDOR.rglob("*") if path.is_file()} - set(
-        OWN_FILES
-    )
+    found = {path.relative_to(VENDOR).as_posix() for path in VENDOR.rglob("*") if path.is_file()} - set(OWN_FILES)
     wrong = [f"missing: {name}" for name in sorted(wanted - found)]
     wrong += [f"not named in tools/vendor.py: {name}" for name in sorted(found - wanted)]
     if not wrong and (VENDOR / "CHECKSUMS").read_text() != checksums():
