@@ -19,11 +19,11 @@ import nbformat
 
 from uslnet_core.compute import Progress
 from uslnet_core.config import check_choice, configure
-from uslnet_core.data.registry import DATASETS
 from uslnet_core.errors import ConfigError, RunError, USLNetError
 from uslnet_core.runs import Run
 
 PROGRESS_FILE = "USLNET_PROGRESS_FILE"  # where a kernel that the command line started reports its progress
+DEVICE = "USLNET_DEVICE"  # the command line's choice of device, for the kernels it starts
 # What each notebook needs from earlier ones. 00 needs nothing; 14 takes any trained run.
 READS = {
     "00": [],
@@ -56,7 +56,7 @@ class NotebookError(USLNetError):
 
 
 def project_root() -> Path:
-    """Find the project: the folder above the current one, or above the package, that holds ``notebooks`` and ``_config.yml``.
+    """Find the project: the folder here, or above the package, that holds ``notebooks`` and ``_config.yml``.
 
     Raises:
         RunError: neither is inside the project.
@@ -65,7 +65,9 @@ def project_root() -> Path:
         for folder in (start, *start.parents):
             if (folder / "_config.yml").exists() and (folder / "notebooks").is_dir():
                 return folder
-    raise RunError("This is not the USL-Net book's folder: change into the folder that holds _config.yml and notebooks/.")
+    raise RunError(
+        "This is not the USL-Net book's folder: change into the folder that holds _config.yml and notebooks/."
+    )
 
 
 def find_notebooks(root: Path) -> dict[str, Path]:
@@ -100,6 +102,8 @@ def open_run(
     Raises:
         ConfigError: a value is unknown or out of range.
     """
+    device = {"device": os.environ.get(DEVICE)}
+    sections["compute"] = device | (sections.get("compute") or {})
     config = configure(profile, dataset=dataset, seed=seed, **sections)
     if name and not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
         raise ConfigError(f"name {name!r} becomes part of a folder's name: use letters, digits, '-', '_' and '.' only.")
@@ -311,7 +315,6 @@ def build_html(root: Path) -> Path:
     """
     shutil.rmtree(root / "_build", ignore_errors=True)
     command = [sys.executable, "-m", "jupyter_book", "build", "book", "--config", "_config.yml", "--path-output", "."]
-    # A book on the user's shelf of kernels: no matter what is installed, nothing is executed here.
     result = subprocess.run(
         [*command, "--all", "-W", "-n", "--keep-going"], cwd=root, capture_output=True, text=True, errors="replace"
     )
@@ -323,6 +326,10 @@ def build_html(root: Path) -> Path:
     return page
 
 
-def dataset_names() -> list[str]:
-    """List the datasets by name."""
-    return list(DATASETS)
+def publish(executed: list[Path], root: Path) -> None:
+    """Put executed notebooks where the book takes them from, in place of those before."""
+    target = root / "book" / "notebooks"
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for notebook in executed:
+        shutil.copy2(notebook, target / notebook.name)

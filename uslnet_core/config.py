@@ -1,7 +1,7 @@
 """Every knob of a run, in one visible place: frozen, strict, each with its unit, source and range.
 
-A :class:`Config` is a profile (``quick``, ``workshop``, ``paper``) with a few fields changed. Unknown fields, wrong types
-and values out of range are refused with the nearest names. The paper gives no optimiser, learning rate, batch size or
+A :class:`Config` is a profile (``quick``, ``workshop``, ``paper``) with a few fields changed. Unknown fields, wrong
+types and values out of range are refused with the nearest names. The paper gives no optimiser, learning rate, batch size or
 augmentation for any stage; the recipes below are this project's own and are declared as such (book/deviations.md).
 """
 

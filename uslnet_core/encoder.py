@@ -1,4 +1,4 @@
-"""The encoder: a ResNet that hands out its stage maps, with a last stage that can keep its resolution (paper 3.2, 3.3)."""
+"""The encoder: a ResNet that hands out its stage maps, its last stage at full resolution (paper 3.2, 3.3)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ STD = (0.229, 0.224, 0.225)
 class Encoder(nn.Module):
     """A torchvision ResNet without its classifier.
 
-    Stage k is torchvision's ``layerk`` (the paper's layer k + 1). With ``last_stride=1`` an input of 224 gives stages 3 and
-    4 the same 14 × 14 cells, so that both can be concatenated (paper 3.3). The stride is no weight: an encoder trained
+    Stage k is torchvision's ``layerk`` (the paper's layer k + 1). With ``last_stride=1`` an input of 224 gives stages 3
+    and 4 the same 14 × 14 cells, so that both can be concatenated (paper 3.3). The stride is no weight: an encoder trained
     with 2 loads into one with 1.
 
     Args:

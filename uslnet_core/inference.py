@@ -24,7 +24,18 @@ from uslnet_core.segmenter import Segmenter
 
 OVERLAY_SIDE = 1024  # overlays are for looking at, so they are kept small
 OUTLINE = (0, 114, 178)  # the book's prediction colour
-COLUMNS = ["file", "mask", "overlay", "width", "height", "area_pixels", "area_share", "unsure_share", "pieces", "warning"]
+COLUMNS = [
+    "file",
+    "mask",
+    "overlay",
+    "width",
+    "height",
+    "area_pixels",
+    "area_share",
+    "unsure_share",
+    "pieces",
+    "warning",
+]
 
 
 @dataclass(frozen=True)
@@ -132,8 +143,8 @@ def segment_files(
         progress: told of every image.
 
     Returns:
-        A row an image: file, mask, overlay, width, height (pixels), area_pixels, area_share (of the image), unsure_share,
-        pieces, warning.
+        A row an image: file, mask, overlay, width, height (pixels), area_pixels, area_share (of the image),
+        unsure_share, pieces, warning.
 
     Raises:
         DataError: nothing to segment, no image could be read, or ``strict`` and one could not.
@@ -218,6 +229,8 @@ def write_whole(target: Path, write: Callable[[Path], object]) -> None:
         write(fresh)
         fresh.replace(target)
     except OSError as error:
-        raise DataError(f"{target} could not be written ({error.strerror}). Choose another --out or free space.") from None
+        raise DataError(
+            f"{target} could not be written ({error.strerror}). Choose another --out or free space."
+        ) from None
     finally:
         fresh.unlink(missing_ok=True)

@@ -11,8 +11,8 @@ from uslnet_core.errors import DataError
 def uncertainty_loss(logits: Tensor, label: Tensor, *, literal: bool = False) -> Tensor:
     """Binary cross-entropy over the certain pixels of each image, averaged over the batch (equation 3, mended).
 
-    The printed formula says log(1 − p) twice; the first must be log p. (l − ½)² is ¼ on certain pixels and 0 on uncertain
-    ones, and h·w − 4 Σ l(1 − l) counts the certain pixels, so the printed loss is ¼ of this one.
+    The printed formula says log(1 − p) twice; the first must be log p. (l − ½)² is ¼ on certain pixels and 0 on
+    uncertain ones, and h·w − 4 Σ l(1 − l) counts the certain pixels, so the printed loss is ¼ of this one.
 
     Args:
         logits: (B, H, W) or (B, 1, H, W) float, before the sigmoid.

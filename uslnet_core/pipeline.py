@@ -1,7 +1,7 @@
 """One function per stage: what it reads, what it computes, what it writes.
 
-Each takes a :class:`~uslnet_core.runs.Run`, opens the stages it needs (a missing one names the notebook that makes it) and
-returns its own stage, made now or reused. Masks appear in :func:`prepare_masks` and :func:`evaluate` alone.
+Each takes a :class:`~uslnet_core.runs.Run`, opens the stages it needs (a missing one names the notebook that makes it)
+and returns its own stage, made now or reused. Masks appear in :func:`prepare_masks` and :func:`evaluate` alone.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -23,16 +24,31 @@ from uslnet_core.data.images import ImageSet, write_images
 from uslnet_core.data.masks import MaskSet, MaskSource, mask_sources, read_mask, write_masks
 from uslnet_core.data.registry import DATASETS
 from uslnet_core.encoder import Encoder
-from uslnet_core.errors import DataError, RunError
+from uslnet_core.errors import ConfigError, DataError, RunError
 from uslnet_core.evaluation import counts, score, summarise
 from uslnet_core.refine import train_segmenter
-from uslnet_core.runs import Run, Stage, list_digest
+from uslnet_core.runs import Run, Stage, list_digest, read_stage
 from uslnet_core.saliency.ccam import CCAM, saliency_maps, train_ccam, upsample
 from uslnet_core.segmenter import Segmenter, predict
 from uslnet_core.uncertainty import UncertaintyModule
 
 SYNTHETIC_COUNTS = {"train": 256, "validation": 64, "test": 64}
 LABEL_BATCH = 64
+
+
+def fabric_of(run: Run) -> Fabric:
+    """Choose device and precision for a run; the paper's profile wants a GPU, or to be told that it has none.
+
+    Raises:
+        ConfigError: the paper's profile would run on a CPU without being asked to.
+    """
+    fabric = make_fabric(run.config.compute)
+    if run.config.profile == "paper" and fabric.device.type == "cpu" and run.config.compute.device == "auto":
+        raise ConfigError(
+            "The paper profile trains a ResNet-50 for 1700 epochs: weeks on a CPU, and torch sees no GPU here. Take "
+            "--profile workshop, or say --device cpu if you mean it."
+        )
+    return fabric
 
 
 def train_split(run: Run) -> str:
@@ -134,7 +150,7 @@ def learn_features(run: Run) -> Stage:
     Returns:
         The stage: encoder.safetensors, history.csv; the health is among its facts.
     """
-    config, fabric = run.config, make_fabric(run.config.compute)
+    config, fabric = run.config, fabric_of(run)
     images = run.open(f"01-data/images/{train_split(run)}")
 
     def compute(folder: Path) -> dict[str, Any]:
@@ -164,7 +180,7 @@ def make_saliency(run: Run) -> Stage:
         The stage: ccam.safetensors, maps.npy (N, h, w) float32 in [0, 1] at the features' resolution, history.csv; the
         orientation is among its facts.
     """
-    config, fabric = run.config, make_fabric(run.config.compute)
+    config, fabric = run.config, fabric_of(run)
     images = run.open(f"01-data/images/{train_split(run)}")
     features = run.open(f"02-contrastive/{config.contrastive.method}")
 
@@ -199,8 +215,8 @@ def make_labels(run: Run) -> Stage:
     """Split the saliency into background, uncertain and foreground (``04-labels``).
 
     Returns:
-        The stage: labels.npy (N, S, S) uint8 (twice the pseudo-label), keep.npy (N,) bool, images.csv with a row an image,
-        regions.csv with a row a component.
+        The stage: labels.npy (N, S, S) uint8 (twice the pseudo-label), keep.npy (N,) bool, images.csv with a row an
+        image, regions.csv with a row a component.
     """
     saliency = run.open("03-saliency")
     settings = {"uncertainty": run.config.uncertainty.model_dump(mode="json"), "size": run.config.images.size}
@@ -263,7 +279,7 @@ def train_iteration(run: Run, iteration: int) -> Stage:
         RunError: a stage it needs is missing.
         TrainingError: the labels keep no image, or the loss is not a number.
     """
-    config, fabric = run.config, make_fabric(run.config.compute)
+    config, fabric = run.config, fabric_of(run)
     images = run.open(f"01-data/images/{train_split(run)}")
     features = run.open(f"02-contrastive/{config.contrastive.method}")
     before = run.open(f"05-segmenter/iteration-{iteration - 1}") if iteration else run.open("04-labels")
@@ -333,8 +349,6 @@ def last_segmenter(run_folder: Path) -> tuple[Segmenter, Stage]:
     Raises:
         RunError: the folder is no run, or no iteration was trained.
     """
-    from uslnet_core.runs import read_stage
-
     found = sorted(run_folder.glob("05-segmenter/iteration-*/manifest.json"), key=lambda p: int(p.parent.name[10:]))
     if not found:
         there = "is not there" if not run_folder.exists() else "holds no trained segmenter"
@@ -348,7 +362,7 @@ def last_segmenter(run_folder: Path) -> tuple[Segmenter, Stage]:
 
 
 def model_name(iteration: int) -> str:
-    """Name an iteration as the paper's tables do: Model 4, then Model 5_1, 5_2, …"""
+    """Name an iteration as the paper's tables do: Model 4, then Model 5_1, Model 5_2 and so on."""
     return f"Model 5_{iteration}" if iteration else "Model 4"
 
 
@@ -358,10 +372,10 @@ def evaluate(run: Run, split: str | None = None) -> Stage:
     Model 1 is CCAM cut at the threshold, Model 4 the segmenter of iteration 0, Model 5_k iteration k.
 
     Returns:
-        The stage: predictions.npy (M, N, S, S) bool, models.csv, and with masks per_image.csv (a row per model, image and
-        size) and summary.csv (per image and pooled, with 95 % intervals).
+        The stage: predictions.npy (M, N, S, S) bool, models.csv, and with masks per_image.csv (a row per model, image
+        and size) and summary.csv (per image and pooled, with 95 % intervals).
     """
-    config, fabric = run.config, make_fabric(run.config.compute)
+    config, fabric = run.config, fabric_of(run)
     split = split or score_split(run)
     images = run.open(f"01-data/images/{split}")
     saliency = run.open("03-saliency")
@@ -380,7 +394,10 @@ def evaluate(run: Run, split: str | None = None) -> Stage:
         if masks is None:
             return {"scored": 0}
         per_image = pd.concat(
-            [score_at_size(maps, MaskSet.open(masks.folder), image_set, threshold), score_native(run, split, maps, image_set)]
+            [
+                score_at_size(maps, MaskSet.open(masks.folder), image_set, threshold),
+                score_native(run, split, maps, image_set),
+            ]
         )
         per_image.to_csv(folder / "per_image.csv", index=False)
         tables = [
@@ -395,9 +412,7 @@ def evaluate(run: Run, split: str | None = None) -> Stage:
     return run.make(f"07-evaluation/{split}", compute, settings=settings, inputs=inputs, device=str(fabric.device))
 
 
-def score_at_size(
-    maps: dict[str, np.ndarray], masks: MaskSet, images: ImageSet, threshold: float
-) -> pd.DataFrame:
+def score_at_size(maps: dict[str, np.ndarray], masks: MaskSet, images: ImageSet, threshold: float) -> pd.DataFrame:
     """Score every model at the run's size: the primary score. A row per model and image that has a mask."""
     ids = list(masks.scored_ids)
     truth = masks.select(ids)
@@ -406,7 +421,7 @@ def score_at_size(
 
 
 def score_native(run: Run, split: str, maps: dict[str, np.ndarray], images: ImageSet) -> pd.DataFrame:
-    """Score every model at each mask's own size: probabilities upsampled bilinearly, then cut. Beside the primary score."""
+    """Score every model at each mask's own size: probabilities upsampled bilinearly, then cut."""
     position = {name: k for k, name in enumerate(images.ids)}
     tables = []
     for source in truth_sources(run, split, images):
@@ -430,7 +445,7 @@ def score_table(model: str, prediction: np.ndarray, truth: np.ndarray, ids: list
 # --- weights ---------------------------------------------------------------------------------------------------------
 
 
-def common_settings(run: Run, fabric: Any) -> dict[str, Any]:
+def common_settings(run: Run, fabric: Fabric) -> dict[str, Any]:
     """Give the settings that every trained stage hangs on."""
     return {"seed": run.config.seed, "backbone": run.config.backbone, "precision": fabric.strategy.precision.precision}
 

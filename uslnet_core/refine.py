@@ -64,7 +64,9 @@ def train_segmenter(
     """
     options = config.segmenter
     if not len(images) == len(labels) == len(keep):
-        raise DataError(f"{len(images)} images, {len(labels)} labels and {len(keep)} keep flags: expected equal numbers.")
+        raise DataError(
+            f"{len(images)} images, {len(labels)} labels and {len(keep)} keep flags: expected equal numbers."
+        )
     kept = torch.from_numpy(np.flatnonzero(keep))
     if len(kept) == 0:
         raise TrainingError(

@@ -1,8 +1,9 @@
-"""Run folders: stages that are whole or absent, know what they were made from, and are made again only when that changed.
+"""Run folders: stages that are whole or absent, and are made again only when what they were made from changed.
 
-A stage lives in ``runs/<run>/<stage>/`` beside a ``manifest.json``. Its *key* is a hash of the settings that matter to it,
-the fingerprints of the stages it read, and its version; its *fingerprint* is a hash of its files. A stage is reused when
-its key still matches and its files are unchanged. It is written to a temporary folder that is renamed when it is whole.
+A stage lives in ``runs/<run>/<stage>/`` beside a ``manifest.json``. Its *key* is a hash of the settings that matter to
+it, the fingerprints of the stages it read, and its version; its *fingerprint* is a hash of its files. A stage is reused
+when its key still matches and its files are unchanged. It is written to a temporary folder that is renamed when it is
+whole.
 """
 
 from __future__ import annotations

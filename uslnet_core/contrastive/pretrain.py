@@ -1,4 +1,4 @@
-"""The contrastive training loop, and its health: is the network learning at all? (paper 3.2)"""
+"""The contrastive training loop, and its health: is the network learning at all (paper 3.2)?"""
 
 from __future__ import annotations
 
@@ -126,8 +126,8 @@ def check_health(history: pd.DataFrame) -> dict[str, float | str]:
         )
     if share > STUCK:
         raise TrainingError(
-            f"The contrastive loss {last['loss']:.3f} is stuck at its uniform level {last['uniform_level']:.3f}: the network "
-            "tells no image from another. Train longer (contrastive.epochs), lower contrastive.temperature, or give it "
+            f"The contrastive loss {last['loss']:.3f} is stuck at its uniform level {last['uniform_level']:.3f}: the "
+            "network tells no image from another. Train longer (contrastive.epochs), lower contrastive.temperature, or give it "
             "more images."
         )
     return {

@@ -1,7 +1,7 @@
 """Augmentation of whole batches on the device, with parameters of its own for every sample.
 
-Geometry is one ``grid_sample`` per batch; colour is a few element-wise steps. Random numbers come from the generator that
-is passed in, so a seed gives the same views everywhere.
+Geometry is one ``grid_sample`` per batch; colour is a few element-wise steps. Random numbers come from the generator
+that is passed in, so a seed gives the same views everywhere.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """CCAM: two class-agnostic maps, told apart by contrast between images (paper 3.3).
 
-A 1 × 1 convolution, batch norm and a sigmoid split each image's feature cells into a side P and its rest 1 − P. Training
-pulls the two sides apart and each side together across images. Nothing in that says which side is the lesion: the
+A 1 × 1 convolution, batch norm and a sigmoid split each image's feature cells into a side P and its rest 1 − P.
+Training pulls the two sides apart and each side together across images. Nothing in that says which side is the lesion: the
 orientation is decided once, over the whole training set, by the frame's border, which lesions avoid.
 """
 
@@ -197,8 +197,8 @@ def orient(model: CCAM, maps: np.ndarray) -> dict[str, float | str]:
     warning = ""
     if margin < WEAK_MARGIN:
         warning = (
-            f"The border hardly tells lesion from skin (margin {margin:.2f}, expected above {WEAK_MARGIN}): the two sides "
-            "may be swapped. Look at the maps before you go on."
+            f"The border hardly tells lesion from skin (margin {margin:.2f}, expected above {WEAK_MARGIN}): the two "
+            "sides may be swapped. Look at the maps before you go on."
         )
     return {"sign": sign, "border_mean": edge, "margin": margin, "warning": warning}
 
@@ -216,7 +216,9 @@ def check_maps(maps: np.ndarray) -> np.ndarray:
         TrainingError: a map holds NaN, or no map varies.
     """
     if not np.isfinite(maps).all():
-        raise TrainingError("A saliency map is not a number. Lower saliency.learning_rate or check the encoder's health.")
+        raise TrainingError(
+            "A saliency map is not a number. Lower saliency.learning_rate or check the encoder's health."
+        )
     spread = float(np.ptp(maps, axis=(1, 2)).max())
     if spread < 1e-3:
         raise TrainingError(

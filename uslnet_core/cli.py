@@ -1,0 +1,451 @@
+"""The command line, ``uslnet``: thin words around the pipeline and the book."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from uslnet_core import __version__
+from uslnet_core.config import check_choice
+from uslnet_core.errors import ConfigError, RunError, USLNetError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Segment skin lesions with no labels: run the book, change its parameters, segment your own images.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Check a dataset, or fetch one.")
+app.add_typer(data_app, name="data")
+out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
+
+Dataset = Annotated[str, typer.Option(help="synthetic, isic2017, isic2018, ph2 or folder")]
+Profile = Annotated[str, typer.Option(help="quick, workshop or paper")]
+Data = Annotated[str, typer.Option(help="folder that holds the dataset (default: USLNET_DATA, else data/)")]
+Seed = Annotated[int, typer.Option(help="seed of everything random")]
+Name = Annotated[str, typer.Option(help="tells runs of one dataset and profile apart")]
+Runs = Annotated[str, typer.Option(help="folder of all runs (default: runs/)")]
+Device = Annotated[str, typer.Option(help="auto, cpu or gpu")]
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one message and exit code 2, never a traceback."""
+    try:
+        app()
+    except USLNetError as error:
+        err.print(f"[bold red]Error:[/] {escape(str(error))}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("Stopped. Whole stages are kept; the same command goes on from there.")
+        sys.exit(130)
+
+
+def escape(text: str) -> str:
+    """Keep brackets in a message from being read as markup."""
+    from rich.markup import escape as rich_escape
+
+    return rich_escape(text)
+
+
+@app.callback(invoke_without_command=True)
+def top(version: Annotated[bool, typer.Option("--version", help="show the version and stop")] = False) -> None:
+    """Say the version."""
+    if version:
+        out.print(f"uslnet {__version__}")
+        raise typer.Exit
+
+
+# --- progress --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Show rate and time left of long work on a terminal; be quiet elsewhere."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        tasks: dict[str, Any] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks or done < progress.tasks[progress.task_ids.index(tasks[what])].completed:
+                for old in tasks.values():
+                    progress.update(old, visible=False)
+                tasks[what] = progress.add_task(what, total=total, rate="")
+            task = progress.tasks[progress.task_ids.index(tasks[what])]
+            rate = f"{task.speed:.1f}/s" if task.speed else ""
+            progress.update(tasks[what], completed=done, total=total, rate=rate)
+
+        yield report
+
+
+@contextmanager
+def watch(file: Path) -> Iterator[None]:
+    """Show the progress that another process writes to a file."""
+    with bars() as report:
+        stop = threading.Event()
+
+        def poll() -> None:
+            while not stop.wait(0.3):
+                try:
+                    report(**json.loads(file.read_text(encoding="utf-8")))
+                except (OSError, json.JSONDecodeError):
+                    continue  # nothing written yet, or just being replaced
+
+        thread = threading.Thread(target=poll, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+
+# --- notebooks -------------------------------------------------------------------------------------------------------
+
+
+def run_notebooks(numbers: list[str], common: dict[str, Any], extra: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Execute notebooks in order and say what each took, made and reused.
+
+    Args:
+        numbers: notebook numbers.
+        common: values for the parameters that all notebooks share.
+        extra: further values by notebook number, already checked.
+
+    Returns:
+        A row a notebook: number, executed (path), seconds.
+    """
+    from uslnet_core import book
+
+    root = book.project_root()
+    notebooks = book.find_notebooks(root)
+    run = book.open_run(**common)
+    rows = []
+    for number in numbers:
+        notebook = notebooks[number]
+        known = book.read_parameters(notebook)
+        values = {k: v for k, v in common.items() if k in known} | extra.get(number, {})
+        executed = run.folder / "notebooks" / notebook.name
+        progress_file = run.folder / f".progress-{os.getpid()}.json"
+        began = time.time()
+        with watch(progress_file):
+            seconds = book.execute(notebook, executed, values, progress_file)
+        made, reused = stages_since(run.folder, number, began)
+        said = [f"made {', '.join(made)}"] if made else []
+        said += [f"reused {', '.join(reused)}"] if reused else []
+        out.print(f"{notebook.stem:32s} {seconds:7.1f} s   {'; '.join(said)}")
+        rows.append({"number": number, "executed": executed, "seconds": seconds})
+    return rows
+
+
+def stages_since(folder: Path, number: str, began: float) -> tuple[list[str], list[str]]:
+    """Tell the stages of one notebook that were made since a moment from those that were reused."""
+    from uslnet_core.runs import list_stages, notebook_of
+
+    made, reused = [], []
+    for manifest in list_stages(folder):
+        name = manifest.parent.relative_to(folder).as_posix()
+        if notebook_of(name) == number:
+            # A stage that another run shares keeps its manifest's time; its folder's name was given just now.
+            (made if manifest.parent.stat().st_ctime >= began - 1 else reused).append(name)
+    return made, reused
+
+
+def common_parameters(dataset: str, profile: str, data: str, seed: int, name: str, runs: str) -> dict[str, Any]:
+    """Collect the parameters that all notebooks share; folders become absolute, since kernels run elsewhere."""
+    return {
+        "dataset": dataset,
+        "profile": profile,
+        "data": str(Path(data).expanduser().resolve()) if data else "",
+        "seed": seed,
+        "name": name,
+        "runs": str(Path(runs).expanduser().resolve()) if runs else "",
+    }
+
+
+def use_device(device: str) -> None:
+    """Pass the choice of device on to the kernels."""
+    check_choice("device", device, ("auto", "cpu", "gpu"))
+    from uslnet_core.book import DEVICE
+
+    os.environ[DEVICE] = device
+    if source := os.environ.get("USLNET_DATA"):
+        os.environ["USLNET_DATA"] = str(Path(source).expanduser().resolve())
+
+
+@app.command()
+def book(
+    dataset: Dataset = "synthetic",
+    profile: Profile = "quick",
+    data: Data = "",
+    seed: Seed = 0,
+    name: Name = "",
+    runs: Runs = "",
+    device: Device = "auto",
+    html: Annotated[bool, typer.Option(help="build the pages, too")] = True,
+) -> None:
+    """Run every notebook and build the book: _build/html/index.html."""
+    from uslnet_core import book as books
+
+    use_device(device)
+    start = time.monotonic()
+    root = books.project_root()
+    common = common_parameters(dataset, profile, data, seed, name, runs)
+    run = books.open_run(**common)
+    out.print(f"Run {run.folder.name}: {dataset} images, profile {profile}, seed {seed}")
+    rows = run_notebooks(list(books.find_notebooks(root)), common, {})
+    if html:
+        books.publish([row["executed"] for row in rows], root)
+        began = time.monotonic()
+        page = books.build_html(root)
+        out.print(f"{'HTML':32s} {time.monotonic() - began:7.1f} s")
+        out.print(f"{'all':32s} {time.monotonic() - start:7.1f} s")
+        out.print(f"The book is at {page}")
+
+
+@app.command()
+def run(
+    notebooks: Annotated[list[str], typer.Argument(help="notebook numbers, for example 04, or 04 05 06 07")],
+    parameter: Annotated[list[str] | None, typer.Option("-p", help="name=value, as in the parameters cell")] = None,
+    with_inputs: Annotated[bool, typer.Option("--with-inputs", help="make missing earlier stages first")] = False,
+    dataset: Dataset = "synthetic",
+    profile: Profile = "quick",
+    data: Data = "",
+    seed: Seed = 0,
+    name: Name = "",
+    runs: Runs = "",
+    device: Device = "auto",
+) -> None:
+    """Run one notebook or several with other parameters."""
+    from uslnet_core import book as books
+
+    use_device(device)
+    available = books.find_notebooks(books.project_root())
+    numbers = [n.zfill(2)[:2] for n in notebooks]
+    for given, number in zip(notebooks, numbers, strict=True):
+        if number not in available:
+            check_choice("notebook", given, available)
+    extra = check_parameters(parameter or [], numbers, available)
+    common = common_parameters(dataset, profile, data, seed, name, runs)
+    target = books.open_run(**common)
+    missing = [n for number in numbers for n in books.missing_inputs(target.folder, number)]
+    missing = [n for n in dict.fromkeys(missing) if n not in numbers or not with_inputs]
+    first = sorted(set(missing) - set(numbers))
+    if first and not with_inputs:
+        raise RunError(
+            f"{target.folder.name} lacks what notebook {', '.join(first)} makes. Make it first:\n"
+            f"  {target.command(' '.join(first))}\nor add --with-inputs to this command."
+        )
+    rows = run_notebooks([*first, *numbers], common, extra)
+    for row in rows:
+        if row["number"] in numbers:
+            out.print(f"To look at it: {books.export_html(row['executed'])}")
+    say_stale(target.folder)
+
+
+def check_parameters(texts: list[str], numbers: list[str], available: dict[str, Path]) -> dict[str, dict[str, Any]]:
+    """Check ``-p`` values against the notebooks asked for, before anything runs.
+
+    A name must be known to at least one of them; each notebook gets those that it knows.
+    """
+    from uslnet_core import book as books
+
+    known = {n: books.read_parameters(available[n]) for n in numbers}
+    values: dict[str, dict[str, Any]] = {n: {} for n in numbers}
+    for text in texts:
+        name = text.partition("=")[0]
+        if name in ("dataset", "profile", "data", "seed", "name", "runs"):
+            raise ConfigError(f"-p {text}: give it as an option instead, --{name} …, so that all stages agree.")
+        takers = [n for n in numbers if name in known[n]]
+        if not takers:
+            merged = {k: v for n in numbers for k, v in known[n].items()}
+            books.parse_parameter(text, merged, " and ".join(numbers))  # raises, with the nearest names
+        for n in takers:
+            key, value = books.parse_parameter(text, known[n], n)
+            values[n][key] = value
+    return values
+
+
+def say_stale(folder: Path) -> None:
+    """Name the stages that no longer follow from what they read."""
+    from uslnet_core.runs import list_stages, read_stage, stale_reason
+
+    names = [p.parent.relative_to(folder).as_posix() for p in list_stages(folder)]
+    stages = {name: read_stage(folder, name) for name in names}
+    for name, stage in stages.items():
+        if reason := stale_reason(stage, stages):
+            out.print(f"Now stale: {name} ({reason})")
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+@data_app.command("check")
+def data_check(
+    name: Annotated[str, typer.Argument(help="synthetic, isic2017, isic2018, ph2 or folder")],
+    data: Data = "",
+) -> None:
+    """Count images and masks; name unreadable files, masks without an image, odd sizes and overlaps."""
+    from uslnet_core.data.datasets import check
+
+    folder = None if name == "synthetic" else data_folder(data)
+    with bars() as report:
+        found = check(name, folder, progress=report)
+    table = Table("part", "images", "official", "masks", "width (min, median, max)", "height")
+    for part in found.splits.values():
+        expected = "–" if part.expected is None else str(part.expected)
+        sizes = [" ".join(map(str, s)) if s else "–" for s in (part.widths, part.heights)]
+        table.add_row(part.split, str(part.images), expected, str(part.masks), *sizes)
+    out.print(table)
+    for line in found.notes:
+        out.print(f"Note: {escape(line)}")
+    for line in found.problems:
+        out.print(f"[red]Problem:[/] {escape(line)}")
+    if not found.ok:
+        raise typer.Exit(2)
+    out.print(f"{name}: all is well.")
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="isic2017 or isic2018 (ph2 has a form; this says where)")],
+    data: Data = "",
+    split: Annotated[list[str] | None, typer.Option(help="train or validation; again for more")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="the licence is known and accepted")] = False,
+) -> None:
+    """Download a dataset: licence first, resumable, verified."""
+    from uslnet_core.data.fetch import fetch, licence_notice
+
+    out.print(escape(licence_notice(name)))
+    if name in ("isic2017", "isic2018") and not yes and not typer.confirm("Fetch it under these terms?"):
+        raise typer.Exit(1)
+    with bars() as report:
+        for folder in fetch(name, data_folder(data), splits=split, progress=report):
+            out.print(f"Ready: {folder}")
+
+
+def data_folder(data: str) -> Path:
+    """Resolve the data folder: the option, else the environment's ``USLNET_DATA``, else the project's ``data``."""
+    from uslnet_core.book import project_root
+
+    chosen = data or os.environ.get("USLNET_DATA")
+    return Path(chosen).expanduser() if chosen else project_root() / "data"
+
+
+# --- use -------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def segment(
+    paths: Annotated[list[Path], typer.Argument(help="image files, or folders of them")],
+    run: Annotated[str, typer.Option(help="a run's name, or its folder")] = "synthetic-quick",
+    out_folder: Annotated[Path, typer.Option("--out", help="where masks, overlays and the table go")] = Path(
+        "segmented"
+    ),
+    runs: Runs = "",
+    device: Device = "auto",
+    strict: Annotated[bool, typer.Option(help="stop at the first image that cannot be read")] = False,
+) -> None:
+    """Segment images at their own size with a trained run: masks, overlays, segmentation.csv."""
+    from uslnet_core import pipeline
+    from uslnet_core.compute import make_fabric
+    from uslnet_core.config import ComputeConfig
+    from uslnet_core.inference import Predictor, segment_files
+
+    check_choice("device", device, ("auto", "cpu", "gpu"))
+    model, stage = pipeline.last_segmenter(find_run(run, runs))
+    fabric = make_fabric(ComputeConfig(device=device))
+    threshold = stage.manifest.config["evaluation"]["threshold"]
+    predictor = Predictor(model, stage.manifest.settings["size"], fabric, threshold)
+    with bars() as report:
+        table = segment_files(paths, out_folder, predictor, strict=strict, progress=report)
+    done, doubtful = int(table["mask"].notna().sum()), table[table["warning"] != ""]
+    out.print(f"{done} of {len(table)} images segmented with {stage.name} of {run}, into {out_folder}")
+    if run.startswith("synthetic"):
+        out.print(
+            "This run has seen drawn images only: on real ones, train on real ones first (uslnet book --dataset …)."
+        )
+    for _, row in doubtful.head(20).iterrows():
+        out.print(f"  {escape(row['file'])}: {escape(row['warning'])}")
+    if len(doubtful) > 20:
+        out.print(f"  … and {len(doubtful) - 20} more, in {out_folder / 'segmentation.csv'}")
+    out.print("For research and teaching. Not a medical device.")
+
+
+def find_run(run: str, runs: str) -> Path:
+    """Find a run by name or folder.
+
+    Raises:
+        RunError: there is none; the message lists those that are there.
+    """
+    from uslnet_core.book import project_root
+
+    if Path(run).is_dir():
+        return Path(run).resolve()
+    folder = Path(runs).expanduser() if runs else project_root() / "runs"
+    if (folder / run).is_dir():
+        return folder / run
+    there = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    raise RunError(
+        f"No run named {run!r} in {folder}. "
+        + (f"There: {', '.join(there)}." if there else "There is none yet: `uslnet book` makes synthetic-quick.")
+    )
+
+
+@app.command()
+def status(
+    run: Annotated[str | None, typer.Argument(help="a run's name or folder; none: all runs")] = None, runs: Runs = ""
+) -> None:
+    """Show the stages of runs: when, from what, how long, current or stale."""
+    from uslnet_core.book import project_root
+
+    folder = Path(runs).expanduser() if runs else project_root() / "runs"
+    chosen = [find_run(run, runs)] if run else sorted(p for p in folder.glob("*") if p.is_dir())
+    if not chosen:
+        out.print(f"No run in {folder} yet. `uslnet book` makes the first.")
+    for each in chosen:
+        out.print(stage_table(each))
+
+
+def stage_table(folder: Path) -> Table:
+    """Lay out one run's stages as a table; a damaged stage is a row that says so."""
+    from uslnet_core.runs import list_stages, read_stage, stale_reason
+
+    table = Table("stage", "made", "took", "device", "read", "state", title=folder.name, title_justify="left")
+    stages, broken = {}, {}
+    for path in list_stages(folder):
+        name = path.parent.relative_to(folder).as_posix()
+        try:
+            stages[name] = read_stage(folder, name)
+        except RunError as error:
+            broken[name] = str(error)
+    for name in sorted([*stages, *broken]):
+        if name in broken:
+            table.add_row(name, "", "", "", "", f"[red]damaged[/]: {escape(broken[name])}")
+            continue
+        manifest, reason = stages[name].manifest, stale_reason(stages[name], stages)
+        state = f"[yellow]stale[/]: {reason}" if reason else "[green]current[/]"
+        made = manifest.made_at[:16].replace("T", " ")
+        table.add_row(name, made, f"{manifest.seconds:.0f} s", manifest.device, ", ".join(manifest.inputs), state)
+    return table
+
+
+if __name__ == "__main__":
+    main()
