@@ -1,8 +1,8 @@
 """Every knob of a run, in one visible place: frozen, strict, each with its unit, source and range.
 
 A :class:`Config` is a profile (``quick``, ``workshop``, ``paper``) with a few fields changed. Unknown fields, wrong
-types and values out of range are refused with the nearest names. The paper gives no optimiser, learning rate, batch size or
-augmentation for any stage; the recipes below are this project's own and are declared as such (book/deviations.md).
+types and values out of range are refused with the nearest names. The paper gives no optimiser, learning rate, batch
+size or augmentation for any stage; the recipes below are this project's own and are declared as such (book/deviations.md).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ImagesConfig(Section):
     """Stage 01: what is decoded, once."""
 
     size: int = Field(96, ge=32, multiple_of=32, description="side of the square image, pixels (paper 4.1: 224)")
-    count: Positive | None = Field(None, description="how many images of a split; empty = all (synthetic: 256 and 64)")
+    count: Positive | None = Field(None, description="how many images of a split; empty = all (synthetic: 320 and 64)")
 
 
 class ContrastiveConfig(Section):

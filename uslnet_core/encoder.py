@@ -20,8 +20,8 @@ class Encoder(nn.Module):
     """A torchvision ResNet without its classifier.
 
     Stage k is torchvision's ``layerk`` (the paper's layer k + 1). With ``last_stride=1`` an input of 224 gives stages 3
-    and 4 the same 14 × 14 cells, so that both can be concatenated (paper 3.3). The stride is no weight: an encoder trained
-    with 2 loads into one with 1.
+    and 4 the same 14 × 14 cells, so that both can be concatenated (paper 3.3). The stride is no weight: an encoder
+    trained with 2 loads into one with 1.
 
     Args:
         backbone: ``resnet18`` or ``resnet50``.

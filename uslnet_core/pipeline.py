@@ -32,7 +32,6 @@ from uslnet_core.saliency.ccam import CCAM, saliency_maps, train_ccam, upsample
 from uslnet_core.segmenter import Segmenter, predict
 from uslnet_core.uncertainty import UncertaintyModule
 
-SYNTHETIC_COUNTS = {"train": 256, "validation": 64, "test": 64}
 LABEL_BATCH = 64
 
 
@@ -80,8 +79,6 @@ def prepare_images(run: Run, split: str, *, strict: bool = False) -> Stage:
     """
     config = run.config
     count = config.images.count if split == train_split(run) else None
-    if config.dataset == "synthetic":
-        count = count or SYNTHETIC_COUNTS[split]
     sources = image_sources(config.dataset, run.data, split, count=count, seed=config.seed)
 
     def compute(folder: Path) -> dict[str, Any]:

@@ -127,8 +127,8 @@ def check_health(history: pd.DataFrame) -> dict[str, float | str]:
     if share > STUCK:
         raise TrainingError(
             f"The contrastive loss {last['loss']:.3f} is stuck at its uniform level {last['uniform_level']:.3f}: the "
-            "network tells no image from another. Train longer (contrastive.epochs), lower contrastive.temperature, or give it "
-            "more images."
+            "network tells no image from another. Train longer (contrastive.epochs), lower contrastive.temperature, or "
+            "give it more images."
         )
     return {
         "loss": float(last["loss"]),

@@ -1,8 +1,8 @@
 """CCAM: two class-agnostic maps, told apart by contrast between images (paper 3.3).
 
 A 1 × 1 convolution, batch norm and a sigmoid split each image's feature cells into a side P and its rest 1 − P.
-Training pulls the two sides apart and each side together across images. Nothing in that says which side is the lesion: the
-orientation is decided once, over the whole training set, by the frame's border, which lesions avoid.
+Training pulls the two sides apart and each side together across images. Nothing in that says which side is the lesion:
+the orientation is decided once, over the whole training set, by the frame's border, which lesions avoid.
 """
 
 from __future__ import annotations
