@@ -56,9 +56,7 @@ class MaskSource:
             DataError: not exactly one of ``path`` and ``synthetic`` is given.
         """
         if (self.path is None) == (self.synthetic is None):
-            raise DataError(
-                f"Mask {self.id!r} needs either a path or a synthetic (index, seed), and not both."
-            )
+            raise DataError(f"Mask {self.id!r} needs either a path or a synthetic (index, seed), and not both.")
 
 
 def mask_sources(
@@ -89,8 +87,7 @@ def mask_sources(
             from uslnet_core.data import synthetic
 
             found += [
-                MaskSource(each, synthetic=(synthetic.index_of(each), seed))
-                for each in synthetic.ids(part, count)
+                MaskSource(each, synthetic=(synthetic.index_of(each), seed)) for each in synthetic.ids(part, count)
             ]
             continue
         if name == "ph2":
@@ -122,9 +119,7 @@ def read_mask(path: str | Path, size: int | None = None) -> np.ndarray:
     with opened(path) as image:
         grey = np.asarray(to_eight_bits(image, path).convert("L"))
     if grey.max() == 1:
-        raise DataError(
-            f"{path} holds the values 0 and 1; a mask is expected in 0 and 255. Multiply it by 255."
-        )
+        raise DataError(f"{path} holds the values 0 and 1; a mask is expected in 0 and 255. Multiply it by 255.")
     mask = grey > CUT
     return mask if size is None else shrink(mask, size)
 
@@ -149,14 +144,10 @@ def shrink(mask: np.ndarray, size: int) -> np.ndarray:
 def _cell_sums(values: np.ndarray, size: int) -> np.ndarray:
     """Integrate over ``size`` cells along the first axis, in 1/size of a pixel: (H, W) → (size, W)."""
     height = len(values)
-    kind = (
-        np.int32 if values.dtype == bool else np.int64
-    )  # the first pass is over every pixel of a large mask
-    total = np.zeros((height + 1, values.shape[1]), dtype=kind)
-    np.cumsum(values, axis=0, out=total[1:])
     whole, rest = np.divmod(np.arange(size + 1) * height, size)  # cell edges: pixel, and 1/size parts of it
+    pixels = np.stack([values[a:b].sum(axis=0, dtype=np.int64) for a, b in zip(whole[:-1], whole[1:], strict=True)])
     partly = values[np.minimum(whole, height - 1)] * rest[:, None]
-    return np.diff(total[whole].astype(np.int64) * size + partly, axis=0)
+    return pixels * size + np.diff(partly, axis=0)
 
 
 def write_masks(
@@ -195,9 +186,7 @@ def write_masks(
     try:
         images = read_table(Path(images_index))
     except FileNotFoundError:
-        raise RunError(
-            f"No index of images at {images_index}. Notebook 01 makes it: `uslnet run 01`."
-        ) from None
+        raise RunError(f"No index of images at {images_index}. Notebook 01 makes it: `uslnet run 01`.") from None
     by_id = {source.id: source for source in sources}
     require_space(folder, len(images) * size * size, f"{len(images)} masks of {size} × {size}")
     index: list[tuple[str, str, int, int, bool]] = []
@@ -206,9 +195,7 @@ def write_masks(
     def attempt(row: dict[str, str]) -> np.ndarray | DataError | None:
         source = by_id.get(row["id"])
         try:
-            return (
-                None if source is None else _fitting_mask(source, size, int(row["width"]), int(row["height"]))
-            )
+            return None if source is None else _fitting_mask(source, size, int(row["width"]), int(row["height"]))
         except DataError as error:
             return error
 
@@ -281,9 +268,7 @@ class MaskSet:
         if masks.ndim != 3 or masks.shape[1] != masks.shape[2] or masks.dtype != np.bool_:
             raise DataError(f"Masks are {masks.dtype} of shape {masks.shape}; expected bool of (N, S, S).")
         if not len(ids) == len(masks) == len(has_mask):
-            raise DataError(
-                f"{len(ids)} ids and {len(has_mask)} flags for {len(masks)} masks; expected one each."
-            )
+            raise DataError(f"{len(ids)} ids and {len(has_mask)} flags for {len(masks)} masks; expected one each.")
         self.ids = tuple(ids)
         self.masks = masks
         self.has_mask = np.asarray(has_mask, dtype=bool)
@@ -306,13 +291,10 @@ class MaskSet:
         try:
             masks = np.load(folder / "masks.npy", mmap_mode="r")
             rows = read_table(folder / "index.csv")
-            return cls(
-                [row["id"] for row in rows], masks, np.array([row["has_mask"] == "True" for row in rows])
-            )
+            return cls([row["id"] for row in rows], masks, np.array([row["has_mask"] == "True" for row in rows]))
         except FileNotFoundError as error:
             raise RunError(
-                f"No masks at {folder}: {Path(error.filename).name} is missing. Notebook 01 makes it: "
-                "`uslnet run 01`."
+                f"No masks at {folder}: {Path(error.filename).name} is missing. Notebook 01 makes it: `uslnet run 01`."
             ) from error
         except (ValueError, KeyError, EOFError, DataError) as error:
             raise RunError(
@@ -344,7 +326,5 @@ class MaskSet:
             if each not in self._position:
                 raise DataError(f"No image {each!r} among the {len(self)} in this mask set. Check the split.")
             if not self.has_mask[self._position[each]]:
-                raise DataError(
-                    f"Image {each!r} has no mask and cannot be scored. Take ids from `scored_ids`."
-                )
+                raise DataError(f"Image {each!r} has no mask and cannot be scored. Take ids from `scored_ids`.")
         return np.array(self.masks[[self._position[each] for each in ids]])
