@@ -2,7 +2,8 @@
 
 A :class:`Config` is a profile (``quick``, ``workshop``, ``paper``) with a few fields changed. Unknown fields, wrong
 types and values out of range are refused with the nearest names. The paper gives no optimiser, learning rate, batch
-size or augmentation for any stage; the recipes below are this project's own and are declared as such (book/deviations.md).
+size or augmentation for any stage; the recipes below are this project's own and are declared as such
+(book/deviations.md).
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def prepare_images(run: Run, split: str, *, strict: bool = False) -> Stage:
     return run.make(f"01-data/images/{split}", compute, settings=settings)
 
 
-def prepare_masks(run: Run, split: str) -> Stage | None:
+def prepare_masks(run: Run, split: str, *, strict: bool = False) -> Stage | None:
     """Read one part's masks for scoring (``01-data/masks/<split>``); ``None`` where the dataset has none.
 
     Nothing that trains may call this: the masks have a stage of their own, so changing them makes scores stale and no
@@ -107,7 +107,9 @@ def prepare_masks(run: Run, split: str) -> Stage | None:
         return None
 
     def compute(folder: Path) -> dict[str, Any]:
-        skipped = write_masks(sources, images / "index.csv", folder, config.images.size, progress=run.progress)
+        skipped = write_masks(
+            sources, images / "index.csv", folder, config.images.size, strict=strict, progress=run.progress
+        )
         return {"masks": len(sources) - len(skipped), "skipped": len(skipped)}
 
     settings = {"size": config.images.size, "sources": source_digest(sources, config.seed)}
@@ -390,12 +392,9 @@ def evaluate(run: Run, split: str | None = None) -> Stage:
         pd.DataFrame({"model": list(maps)}).to_csv(folder / "models.csv", index=False)
         if masks is None:
             return {"scored": 0}
-        per_image = pd.concat(
-            [
-                score_at_size(maps, MaskSet.open(masks.folder), image_set, threshold),
-                score_native(run, split, maps, image_set),
-            ]
-        )
+        truth = MaskSet.open(masks.folder)
+        native = score_native(run, split, maps, image_set, truth)
+        per_image = pd.concat([score_at_size(maps, truth, image_set, threshold), native])
         per_image.to_csv(folder / "per_image.csv", index=False)
         tables = [
             summarise(part.drop(columns="size"), resamples=config.evaluation.resamples).assign(size=size)
@@ -417,12 +416,12 @@ def score_at_size(maps: dict[str, np.ndarray], masks: MaskSet, images: ImageSet,
     return pd.concat([score_table(name, m[rows] > threshold, truth, ids, str(images.size)) for name, m in maps.items()])
 
 
-def score_native(run: Run, split: str, maps: dict[str, np.ndarray], images: ImageSet) -> pd.DataFrame:
+def score_native(run: Run, split: str, maps: dict[str, np.ndarray], images: ImageSet, masks: MaskSet) -> pd.DataFrame:
     """Score every model at each mask's own size: probabilities upsampled bilinearly, then cut."""
-    position = {name: k for k, name in enumerate(images.ids)}
+    position, scored = {name: k for k, name in enumerate(images.ids)}, set(masks.scored_ids)
     tables = []
     for source in truth_sources(run, split, images):
-        if source.path is None:
+        if source.path is None or source.id not in scored:
             continue  # synthetic masks have no size of their own
         truth = read_mask(source.path)
         for name, values in maps.items():
