@@ -410,6 +410,23 @@ def find_run(run: str, runs: str) -> Path:
 
 
 @app.command()
+def record(
+    dataset: Dataset = "isic2017",
+    profile: Profile = "workshop",
+    data: Data = "",
+    seed: Seed = 0,
+    name: Name = "",
+    runs: Runs = "",
+) -> None:
+    """Keep a run's scores, figures and manifest under book/results/, for the page of results."""
+    from uslnet_core import book as books
+    from uslnet_core.record import record as write_record
+
+    run = books.open_run(**common_parameters(dataset, profile, data, seed, name, runs))
+    out.print(f"Recorded: {write_record(run, books.project_root() / 'book' / 'results')}")
+
+
+@app.command()
 def status(
     run: Annotated[str | None, typer.Argument(help="a run's name or folder; none: all runs")] = None, runs: Runs = ""
 ) -> None:

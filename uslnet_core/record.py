@@ -1,0 +1,199 @@
+"""Keep a small, committed record of a run: scores, figures and the manifest that says what they were measured by."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from uslnet_core import figures, pipeline
+from uslnet_core.data.images import ImageSet
+from uslnet_core.evaluation import METRICS, by_size, comparison, label_accuracy
+from uslnet_core.runs import Run, Stage, list_stages, read_stage
+
+DPI = 110
+
+
+def record(run: Run, target: Path) -> Path:
+    """Write the record of an evaluated run.
+
+    Args:
+        run: a run whose evaluation is there.
+        target: folder that gets ``<run>/``; a record of the same name is replaced file by file.
+
+    Returns:
+        The record's folder: summary.csv, per_image.csv, scores.csv and comparison.csv (percent, for the page), labels.csv,
+        sizes.csv, stages.csv, manifest.json, and PNG figures.
+
+    Raises:
+        RunError: a stage is missing.
+        DataError: the images have no masks, so that there is no score to record.
+    """
+    folder = target / run.folder.name
+    folder.mkdir(parents=True, exist_ok=True)
+    split = pipeline.score_split(run)
+    stage = run.open(f"07-evaluation/{split}")
+    summary, per_image = pd.read_csv(stage / "summary.csv"), pd.read_csv(stage / "per_image.csv", dtype={"size": str})
+    summary.round(5).to_csv(folder / "summary.csv", index=False)
+    per_image.round(5).to_csv(folder / "per_image.csv", index=False)
+    primary = summary[summary["size"] != "native"]
+    score_table(summary).to_csv(folder / "scores.csv", index=False)
+    models = {m: m for m in primary["model"].unique()}
+    scored_on = f"{run.config.dataset}-{split}"
+    paper = [m for m in models if m == "Model 1"], [m for m in models if m != "Model 1"]
+    tables = [
+        comparison(primary, number, {m: m for m in names}, scored_on=scored_on)
+        for number, names in zip((8, 10), paper, strict=True)
+        if names
+    ]
+    compare_table(pd.concat(tables)).to_csv(folder / "comparison.csv", index=False)
+    sizes = by_size(per_image[per_image["size"] != "native"])
+    size_table(sizes).to_csv(folder / "sizes.csv", index=False)
+    label_table(run).to_csv(folder / "labels.csv", index=False)
+    stages = [read_stage(run.folder, p.parent.relative_to(run.folder).as_posix()) for p in list_stages(run.folder)]
+    stage_table(stages).to_csv(folder / "stages.csv", index=False)
+    write_manifest(run, split, stages, folder / "manifest.json")
+    draw(run, split, stage, per_image[per_image["size"] != "native"], folder)
+    return folder
+
+
+def score_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """Lay out the scores for the page: a row per model and size, ``mean [low, high]`` in percent, and pooled Dice."""
+    rows = []
+    for (size, model), part in summary.groupby(["size", "model"], sort=False):
+        values = part.set_index("metric")
+        row = {"model": model, "scored at": size if size == "native" else f"{size} px"}
+        for metric in METRICS:
+            mean, low, high = (100 * values.loc[metric, c] for c in ("mean", "low", "high"))
+            row[metric] = f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+        row["DIC pooled"] = f"{100 * values.loc['DIC', 'pooled']:.1f}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def compare_table(compared: pd.DataFrame) -> pd.DataFrame:
+    """Lay out ours beside the paper's: a row per model and metric, percent."""
+    return pd.DataFrame(
+        {
+            "model": compared["model"],
+            "metric": compared["metric"],
+            "paper (test)": compared["paper"].map("{:.1f}".format),
+            "ours per image": [
+                f"{m:.1f} [{a:.1f}, {b:.1f}]"
+                for m, a, b in zip(compared["ours"], compared["low"], compared["high"], strict=True)
+            ],
+            "ours − paper": compared["difference"].map("{:+.1f}".format),
+            "ours pooled": compared["ours_pooled"].map("{:.1f}".format),
+        }
+    )
+
+
+def size_table(sizes: pd.DataFrame) -> pd.DataFrame:
+    """Lay out Dice by quarter of lesion size, percent, a column per model."""
+    area = [f"{100 * a:.1f}–{100 * b:.1f} %" for a, b in zip(sizes["area_low"], sizes["area_high"], strict=True)]
+    wide = sizes.assign(area=area, dice=(100 * sizes["mean"]).map("{:.1f}".format))
+    table = wide.pivot_table(index=["size", "area"], columns="model", values="dice", aggfunc="first", sort=False)
+    return table.reset_index().rename(columns={"size": "lesions", "area": "area of the image"})
+
+
+def label_table(run: Run) -> pd.DataFrame:
+    """Say of each iteration how many images it learnt from, how certain its labels were and how right (a score)."""
+    split = pipeline.train_split(run)
+    masks = pipeline.load_masks(run, split)
+    ids = {name: k for k, name in enumerate(pipeline.load_images(run, split).ids)}
+    rows = []
+    for iteration in range(run.config.refinement.iterations):
+        stage = run.open(f"05-segmenter/iteration-{iteration}" if iteration else "04-labels")
+        labels, keep = pipeline.load_labels(stage)
+        row = {"iteration": iteration, "learns from": f"iteration {iteration - 1}" if iteration else "CCAM"}
+        row |= {"images kept": f"{keep.sum()} of {len(keep)}", "certain pixels": f"{100 * (labels != 1).mean():.1f} %"}
+        if masks:
+            kept = [name for name in masks.scored_ids if keep[ids[name]]]
+            accuracy = label_accuracy(labels[[ids[n] for n in kept]] / np.float32(2), masks.select(kept))
+            for column in ("accuracy", "foreground", "background"):
+                row[f"{column} right" if column != "accuracy" else "certain pixels right"] = (
+                    f"{100 * accuracy[column].mean():.1f} %"
+                )
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def stage_table(stages: list[Stage]) -> pd.DataFrame:
+    """List the stages with the minutes that each took."""
+    return pd.DataFrame(
+        {
+            "stage": [s.name for s in stages],
+            "minutes": [f"{s.manifest.seconds / 60:.1f}" for s in stages],
+            "made": [s.manifest.made_at[:10] for s in stages],
+            "fingerprint": [s.manifest.fingerprint[:12] for s in stages],
+        }
+    )
+
+
+def write_manifest(run: Run, split: str, stages: list[Stage], path: Path) -> None:
+    """Write what the scores were measured by: sets, size, profile, seed, device, versions, stages, configuration."""
+    config, last = run.config, stages[-1].manifest
+    content: dict[str, Any] = {
+        "run": run.folder.name,
+        "train": f"{config.dataset}-{pipeline.train_split(run)}, without masks",
+        "scored": f"{config.dataset}-{split}",
+        "size": config.images.size,
+        "profile": config.profile,
+        "seed": config.seed,
+        "device": last.device,
+        "made_with": last.made_with,
+        "versions": last.versions,
+        "minutes": round(sum(s.manifest.seconds for s in stages) / 60, 1),
+        "stages": {
+            s.name: {
+                "seconds": s.manifest.seconds,
+                "made_at": s.manifest.made_at,
+                "key": s.manifest.key,
+                "fingerprint": s.manifest.fingerprint,
+                "facts": s.manifest.facts,
+            }
+            for s in stages
+        },
+        "config": config.model_dump(mode="json"),
+    }
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def draw(run: Run, split: str, stage: Stage, per_image: pd.DataFrame, folder: Path) -> None:
+    """Draw the record's figures; examples are chosen by rank, as the page says."""
+    images = ImageSet.open(run.open(f"01-data/images/{split}").folder)
+    masks = pipeline.load_masks(run, split)
+    models = list(pd.read_csv(stage / "models.csv")["model"])
+    predictions = np.load(stage / "predictions.npy", mmap_mode="r")
+    last = per_image[per_image["model"] == models[-1]].set_index("id")
+    chosen = figures.choose_examples(last["DIC"].to_numpy(), number=2)
+    names = [last.index[k] for k in chosen.indices]
+    rows = [images.ids.index(n) for n in names]
+    shown, truth = images.images[rows], masks.select(names)
+    by_model = {m: np.asarray(predictions[k])[rows] for k, m in enumerate(models)}
+    pictures = {
+        "examples.png": figures.over_under(shown, by_model, truth, chosen.labels),
+        "dice.png": figures.spread_plot(per_image, "DIC"),
+    }
+    pictures |= draw_labels(run)
+    for name, figure in pictures.items():
+        figure.savefig(folder / name, dpi=DPI, bbox_inches="tight")
+
+
+def draw_labels(run: Run, number: int = 3) -> dict[str, Any]:
+    """Draw the three-way split and the labels of all iterations for evenly spaced training images."""
+    images = pipeline.load_images(run)
+    rows = np.linspace(0, len(images) - 1, number + 2).astype(int)[1:-1]
+    saliency = pipeline.load_saliency(run)[rows]
+    by_iteration = {}
+    for iteration in range(run.config.refinement.iterations):
+        stage = run.open(f"05-segmenter/iteration-{iteration}" if iteration else "04-labels")
+        by_iteration[f"iteration {iteration}"] = pipeline.load_labels(stage)[0][rows] / np.float32(2)
+    section = run.config.uncertainty
+    split = figures.three_way(
+        images.images[rows], saliency, by_iteration["iteration 0"], thresholds=(section.low, section.high)
+    )
+    return {"labels.png": figures.label_iterations(images.images[rows], by_iteration), "split.png": split}
