@@ -25,8 +25,8 @@ def record(run: Run, target: Path) -> Path:
         target: folder that gets ``<run>/``; a record of the same name is replaced file by file.
 
     Returns:
-        The record's folder: summary.csv, per_image.csv, scores.csv and comparison.csv (percent, for the page), labels.csv,
-        sizes.csv, stages.csv, manifest.json, and PNG figures.
+        The record's folder: summary.csv, per_image.csv, scores.csv and comparison.csv (percent, for the page),
+        labels.csv, sizes.csv, stages.csv, manifest.json, and PNG figures.
 
     Raises:
         RunError: a stage is missing.

@@ -1,0 +1,146 @@
+"""The command line: exit codes, messages, and that nothing runs before names and types are checked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from PIL import Image
+
+from uslnet_core import book, cli
+from uslnet_core.errors import ConfigError, RunError
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """Call ``uslnet`` as a shell would; give its exit code."""
+    monkeypatch.setattr("sys.argv", ["uslnet", *words])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    return stopped.value.code or 0
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of two tiny notebooks, one needing the other's stage."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "_config.yml").write_text("title: x\n")
+    common = 'dataset: str = "synthetic"  # dataset\nprofile: str = "quick"  # profile\nseed: int = 0  # seed\n'
+    for name, extra in (
+        ("03_saliency_maps", ""),
+        ("04_uncertainty_module", "high: float | None = None  # threshold\nrule: str | None = None  # rule\n"),
+    ):
+        cell = nbformat.v4.new_code_cell(common + extra, metadata={"tags": ["parameters"]})
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "notebooks" / f"{name}.ipynb")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(book.DEVICE, raising=False)
+    return tmp_path
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    assert call(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out.startswith("uslnet 0.")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["run", "04", "-p", "hihg=0.7"], "high"),
+        (["run", "04", "-p", "high=many"], "float | None"),
+        (["run", "04", "-p", "high=true"], "float | None"),
+        (["run", "04", "-p", "high"], "name=value"),
+        (["run", "44"], "Unknown notebook"),
+        (["run", "04", "-p", "seed=3"], "--seed"),
+        (["run", "03", "--dataset", "isic2071"], "isic2017"),
+        (["run", "03", "--profile", "fast"], "quick"),
+        (["run", "03", "--device", "tpu"], "auto"),
+        (["run", "03", "--name", "a/b"], "name"),
+        (["run", "04"], "uslnet run 01 02 03"),
+    ],
+)
+def test_mistakes_are_named_before_anything_runs(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, words: list[str], expected: str
+) -> None:
+    monkeypatch.setattr(book, "execute", lambda *a: pytest.fail("a notebook was run"))
+    assert call(monkeypatch, *words) == 2
+    said = capsys.readouterr().err
+    assert expected in said and "Traceback" not in said
+    assert not (project / "runs").exists()
+
+
+def test_parameter_values_take_the_annotated_type(project: Path) -> None:
+    known = book.read_parameters(project / "notebooks" / "04_uncertainty_module.ipynb")
+    assert book.parse_parameter("high=0.7", known, "04") == ("high", 0.7)
+    assert book.parse_parameter("high=1", known, "04") == ("high", 1)
+    assert book.parse_parameter("high=None", known, "04") == ("high", None)
+    assert book.parse_parameter("rule=sum", known, "04") == ("rule", "sum")
+    assert known["high"].comment == "threshold"
+
+
+def test_a_notebook_without_parameters_is_refused(tmp_path: Path) -> None:
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "x.ipynb")
+    with pytest.raises(RunError, match="parameters"):
+        book.read_parameters(tmp_path / "x.ipynb")
+
+
+def test_missing_inputs_follow_the_chain(tmp_path: Path) -> None:
+    assert book.missing_inputs(tmp_path, "04") == ["01", "02", "03"]
+    for stage in ("01-data/images/train", "02-contrastive/simclr"):
+        (tmp_path / stage).mkdir(parents=True)
+        (tmp_path / stage / "manifest.json").write_text("{}")
+    assert book.missing_inputs(tmp_path, "04") == ["03"]
+    assert book.missing_inputs(tmp_path, "00") == []
+
+
+def test_segment_names_the_runs_that_are_there(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (project / "runs" / "synthetic-quick-old").mkdir(parents=True)
+    assert call(monkeypatch, "segment", "x.jpg", "--run", "nosuch") == 2
+    assert "synthetic-quick-old" in capsys.readouterr().err
+    assert call(monkeypatch, "segment", "x.jpg", "--run", "synthetic-quick-old") == 2
+    assert "no trained segmenter" in capsys.readouterr().err
+    assert not (project / "segmented").exists()
+
+
+def test_status_shows_a_damaged_stage(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    stage = project / "runs" / "synthetic-quick" / "04-labels"
+    stage.mkdir(parents=True)
+    (stage / "manifest.json").write_text(json.dumps({"format": 0}))
+    assert call(monkeypatch, "status") == 0
+    assert "damaged" in capsys.readouterr().out
+
+
+def test_data_check_ends_with_2_on_a_bad_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "good.jpg")
+    assert call(monkeypatch, "data", "check", "folder", "--data", str(tmp_path)) == 0
+    (tmp_path / "bad.jpg").write_text("this is no image")
+    assert call(monkeypatch, "data", "check", "folder", "--data", str(tmp_path)) == 2
+    assert "bad.jpg" in capsys.readouterr().out
+
+
+def test_ph2_says_where_its_form_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    assert call(monkeypatch, "data", "fetch", "ph2", "--data", str(tmp_path)) == 2
+    said = capsys.readouterr()
+    assert "form" in (said.out + said.err).lower()
+
+
+def test_open_run_refuses_low_not_below_high(project: Path) -> None:
+    with pytest.raises(ConfigError, match="low"):
+        book.open_run(uncertainty={"low": 0.7, "high": 0.6})
+
+
+def test_the_paper_profile_wants_a_gpu_or_a_word(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from uslnet_core.pipeline import fabric_of
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ConfigError, match="--device cpu"):
+        fabric_of(book.open_run(profile="paper"))
+    assert fabric_of(book.open_run(profile="paper", compute={"device": "cpu"})).device.type == "cpu"
