@@ -1,0 +1,406 @@
+"""Figures: the right things in the right place, in fixed colours, and nothing left behind."""
+
+import itertools
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from uslnet_core import evaluation, figures
+from uslnet_core.errors import DataError
+from uslnet_core.uncertainty import UncertaintyModule
+
+N, SIZE = 5, 24
+
+
+@pytest.fixture(scope="module")
+def batch():
+    """Images, a square lesion in each, a shifted prediction, saliency and labels."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (N, SIZE, SIZE, 3), dtype=np.uint8)
+    truth = np.zeros((N, SIZE, SIZE), bool)
+    truth[:, 8:16, 6:18] = True
+    prediction = np.roll(truth, 2, axis=1)
+    saliency = np.where(truth, 0.8, 0.1).astype(np.float32)
+    saliency[:, 7] = 0.5
+    labels = UncertaintyModule()(torch.from_numpy(saliency)).label.numpy()
+    return {"images": images, "truth": truth, "prediction": prediction, "saliency": saliency, "labels": labels}
+
+
+@pytest.fixture(scope="module")
+def scores(batch):
+    parts = []
+    for model, predicted in (("Model 4", batch["prediction"]), ("Model 5", batch["truth"])):
+        counted = evaluation.counts(predicted, batch["truth"])
+        rows = pd.concat([evaluation.metrics_of(counted), counted], axis=1)
+        parts.append(rows.assign(model=model, id=range(N)))
+    return pd.concat(parts, ignore_index=True)
+
+
+HISTORY = pd.DataFrame({"epoch": [1, 2, 3], "loss": [5.0, 4.0, 3.5], "alignment": [1.0, 0.8, 0.7]})
+
+
+def every_figure(b: dict, scores: pd.DataFrame) -> dict[str, tuple]:
+    """Name to (how to draw it, how many axes it has)."""
+    summary = evaluation.summarise(scores, resamples=50)
+    paper = evaluation.comparison(
+        summary, 8, {"Model 4": "Model 4", "Model 5": "Model 5"}, scored_on="isic2017-validation"
+    )
+    regions = UncertaintyModule()(torch.from_numpy(b["saliency"][:1])).regions_frame()
+    return {
+        "outlines": (lambda: figures.images_with_outlines(b["images"], b["truth"], b["prediction"]), N),
+        "saliency": (lambda: figures.saliency_over(b["images"], b["saliency"][:, ::4, ::4]), 2 * N + 1),
+        "three_way": (
+            lambda: figures.three_way(
+                b["images"],
+                b["saliency"],
+                b["labels"],
+                thresholds=(0.35, 0.65),
+                keep=np.array([1, 0, 1, 1, 1], bool),
+                truth=b["truth"],
+                titles=list("abcde"),
+            ),
+            3 * N + 1,
+        ),
+        "iterations": (
+            lambda: figures.label_iterations(b["images"], {"0": b["labels"], "1": b["labels"]}, b["truth"]),
+            3 * N,
+        ),
+        "over_under": (lambda: figures.over_under(b["images"], b["prediction"], b["truth"]), N),
+        "over_under of models": (
+            lambda: figures.over_under(b["images"], {"a": b["truth"], "b": b["prediction"]}, b["truth"]),
+            2 * N,
+        ),
+        "views": (lambda: figures.augmentation_grid(b["images"], [b["images"], b["images"][:, ::2]]), 3 * N),
+        "regions": (lambda: figures.region_picture(b["labels"][0], regions, b["saliency"][0]), 3),
+        "curves": (lambda: figures.training_curves(HISTORY, references={"loss": (5.5, "uniform level")}), 2),
+        "loss": (lambda: figures.loss_curve(HISTORY, reference=5.5), 1),
+        "summary": (lambda: figures.summary_plot(summary, comparison=paper), 4),
+        "spread": (lambda: figures.spread_plot(scores, summary=summary), 1),
+        "histogram": (lambda: figures.saliency_histogram(b["saliency"]), 1),
+    }
+
+
+NAMES = [
+    "outlines", "saliency", "three_way", "iterations", "over_under", "over_under of models", "views", "regions",
+    "curves", "loss", "summary", "spread", "histogram",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_figure_draws_and_leaves_nothing_behind(name, batch, scores, tmp_path):
+    draw, axes = every_figure(batch, scores)[name]
+    kept = {key: value.copy() for key, value in batch.items()}
+    settings = dict(matplotlib.rcParams)
+    figure = draw()
+    assert isinstance(figure, Figure)
+    assert len(figure.axes) == axes
+    figure.savefig(tmp_path / "figure.png")  # draws, layout included
+    assert (tmp_path / "figure.png").stat().st_size < 500_000
+    assert figure.get_size_inches()[0] <= figures.TEXT_WIDTH + 1e-9
+    assert 110 <= figure.dpi <= 150
+    assert dict(matplotlib.rcParams) == settings
+    assert plt.get_fignums() == []  # closed, so a notebook does not show it twice
+    assert all((batch[key] == kept[key]).all() for key in batch)
+
+
+def test_the_list_of_figures_is_whole(batch, scores):
+    assert sorted(every_figure(batch, scores)) == sorted(NAMES)
+
+
+def test_other_settings_neither_leak_in_nor_get_lost(batch):
+    with matplotlib.rc_context({"font.size": 30, "figure.dpi": 50}):
+        figure = figures.images_with_outlines(batch["images"], titles=list("abcde"))
+        assert figure.dpi == 130
+        assert figure.axes[0].title.get_fontsize() < 12
+        assert matplotlib.rcParams["font.size"] == 30
+        with pytest.raises(DataError):
+            figures.three_way(batch["images"], batch["saliency"][:2], batch["labels"])
+        assert matplotlib.rcParams["font.size"] == 30
+    assert plt.get_fignums() == []
+
+
+def test_a_figure_of_the_readers_own_stays_open(batch):
+    own = plt.figure()
+    figures.saliency_histogram(batch["saliency"])
+    assert plt.get_fignums() == [own.number]
+    plt.close(own)
+
+
+# colours
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance, what a black-and-white printer keeps."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def as_seen(colour: str, matrix: np.ndarray) -> np.ndarray:
+    return (matrix @ np.array(to_rgb(colour))).clip(0, 1)
+
+
+# Machado, Oliveira and Fernandes (2009), severity 1
+BLINDNESS = {
+    "none": np.eye(3),
+    "protan": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deutan": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "tritan": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BLINDNESS)
+def test_colours_that_meet_are_told_apart_by_everyone(kind):
+    labels = [figures.BACKGROUND, figures.UNCERTAIN, figures.FOREGROUND]
+    for meeting in (labels, [figures.TRUTH, figures.PREDICTION], [figures.OVER, figures.UNDER]):
+        for a, b in itertools.combinations(meeting, 2):
+            assert np.linalg.norm(as_seen(a, BLINDNESS[kind]) - as_seen(b, BLINDNESS[kind])) > 0.25
+
+
+def test_labels_run_from_dark_to_light_and_all_fixed_colours_differ():
+    dark, middle, light = map(luminance, (figures.BACKGROUND, figures.UNCERTAIN, figures.FOREGROUND))
+    assert dark + 0.1 < middle and middle + 0.1 < light
+    names = ("FOREGROUND", "UNCERTAIN", "BACKGROUND", "TRUTH", "PREDICTION", "OVER", "UNDER", "REFERENCE")
+    assert len({getattr(figures, name) for name in names}) == len(names)
+
+
+@pytest.mark.parametrize(("label", "colour"), [(0, "BACKGROUND"), (0.5, "UNCERTAIN"), (1, "FOREGROUND")])
+def test_labels_are_painted_in_their_colours(label, colour):
+    painted = figures.LABEL_COLOURS(figures.LABEL_NORM(label))
+    assert painted[:3] == pytest.approx(to_rgb(getattr(figures, colour)))
+
+
+def test_stored_labels_look_like_labels(batch):
+    stored = (2 * batch["labels"]).astype(np.uint8)
+    shown = [
+        figures.three_way(batch["images"], batch["saliency"], labels).axes[2 * N].images[0].get_array()
+        for labels in (batch["labels"], stored)
+    ]
+    assert (shown[0] == shown[1]).all() and set(np.unique(shown[1])) == {0, 0.5, 1}
+
+
+# outlines
+
+
+def enclosed(line: np.ndarray) -> float:
+    x, y = line.T
+    return abs(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1])) / 2
+
+
+def test_outline_of_a_square_runs_between_its_pixels_and_those_outside():
+    mask = np.zeros((20, 30), bool)
+    mask[4:12, 10:25] = True
+    (line,) = figures.outline(mask)
+    assert (line[0] == line[-1]).all()
+    np.testing.assert_allclose(line.min(axis=0), [9.5, 3.5])
+    np.testing.assert_allclose(line.max(axis=0), [24.5, 11.5])
+    assert enclosed(line) == pytest.approx(8 * 15, abs=4)  # corners are rounded
+
+
+def test_outline_follows_a_disc_more_closely_than_its_steps():
+    y, x = np.mgrid[:64, :64]
+    (line,) = figures.outline(np.hypot(y - 32, x - 32) < 20)
+    radius = np.hypot(line[:, 0] - 32, line[:, 1] - 32)
+    assert abs(radius - 20).max() < 0.75
+    assert enclosed(line) == pytest.approx(np.pi * 20**2, rel=0.02)
+
+
+def test_outlines_at_the_border_of_specks_holes_and_nothing():
+    full = np.ones((6, 8), bool)
+    (line,) = figures.outline(full)
+    np.testing.assert_allclose([line.min(axis=0), line.max(axis=0)], [[-0.5, -0.5], [7.5, 5.5]])
+    speck = np.zeros((6, 8), bool)
+    speck[2, 3] = True
+    (line,) = figures.outline(speck)
+    np.testing.assert_allclose(line.mean(axis=0), [3, 2], atol=0.2)
+    assert enclosed(line) == pytest.approx(0.5)
+    ring = np.pad(np.zeros((4, 4), bool), 4, constant_values=True)
+    assert len(figures.outline(ring)) == 2
+    assert figures.outline(np.zeros((6, 8), bool)) == []
+    with pytest.raises(DataError, match=r"\(1, 6, 8\)"):
+        figures.outline(full[None])
+
+
+def test_rounding_moves_no_point_by_half_a_pixel():
+    from skimage.measure import find_contours
+
+    masks = np.random.default_rng(0).random((20, 16, 16)) > 0.4
+    for mask in masks:
+        steps = find_contours(np.pad(mask, 1).astype(float), 0.5)
+        smooth = figures.outline(mask)
+        assert len(steps) == len(smooth)
+        for one, other in zip(steps, smooth, strict=True):
+            assert np.hypot(*(one[:, ::-1] - 1 - other).T).max() < 0.5
+
+
+def test_outline_is_stretched_onto_an_image_of_another_size():
+    mask = np.zeros((10, 10), bool)
+    mask[2:8, 5:10] = True
+    (line,) = figures.outline(mask, (20, 40))
+    # pixel edges 5 and 10 of 10 are 20 and 40 of 40, minus the half pixel of the first centre
+    np.testing.assert_allclose([line.min(axis=0), line.max(axis=0)], [[19.5, 3.5], [39.5, 15.5]])
+
+
+def test_truth_and_prediction_are_drawn_where_they_are_in_their_colours(batch):
+    figure = figures.images_with_outlines(batch["images"], batch["truth"], batch["prediction"])
+    truth, prediction = (c for c in figure.axes[0].collections if isinstance(c, LineCollection))
+    assert to_rgb(truth.get_color()[0]) == to_rgb(figures.TRUTH)
+    assert to_rgb(prediction.get_color()[0]) == to_rgb(figures.PREDICTION)
+    assert truth.get_segments()[0][:, 1].min() == pytest.approx(7.5)
+    assert prediction.get_segments()[0][:, 1].min() == pytest.approx(9.5)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["truth", "prediction"]
+
+
+def test_over_and_under_segmentation_are_painted_on_the_right_pixels(batch):
+    figure = figures.over_under(batch["images"], batch["prediction"], batch["truth"])
+    _, over, under = figure.axes[0].images
+    for layer, colour, rows in ((over, figures.OVER, [16, 17]), (under, figures.UNDER, [8, 9])):
+        painted = np.argwhere(layer.get_array()[..., 3] > 0)
+        assert sorted(set(painted[:, 0])) == rows
+        assert tuple(layer.get_array()[rows[0], 8, :3]) == pytest.approx(to_rgb(colour))
+
+
+# what goes in
+
+
+def test_images_of_every_form_look_the_same(batch):
+    channels_first = torch.from_numpy(batch["images"]).permute(0, 3, 1, 2).float() / 255
+    forms = [batch["images"], channels_first, list(batch["images"]), batch["images"] / 255]
+    shown = [np.asarray(figures.images_with_outlines(form).axes[1].images[0].get_array()) for form in forms]
+    for one in shown:
+        as_float = one / 255 if one.dtype == np.uint8 else one
+        np.testing.assert_allclose(as_float, batch["images"][1] / 255, atol=1e-6)
+
+
+def test_images_of_different_sizes_stand_side_by_side(batch):
+    images = [batch["images"][0], np.zeros((30, 50, 3), np.uint8)]
+    figure = figures.images_with_outlines(images, batch["truth"][:2])
+    line = figure.axes[1].collections[0].get_segments()[0]
+    assert line[:, 0].max() == pytest.approx(18 * 50 / 24 - 0.5)
+
+
+def test_bad_input_is_named(batch):
+    with pytest.raises(DataError, match="0 images"):
+        figures.images_with_outlines([])
+    with pytest.raises(DataError, match=r"\(24, 24\)"):
+        figures.images_with_outlines(batch["truth"])
+    with pytest.raises(DataError, match="truth has 2 entries"):
+        figures.images_with_outlines(batch["images"], batch["truth"][:2])
+    with pytest.raises(DataError, match="1 titles for 5"):
+        figures.images_with_outlines(batch["images"], titles=["a"])
+    with pytest.raises(DataError, match="0 iterations"):
+        figures.label_iterations(batch["images"], {})
+    with pytest.raises(DataError, match="expected the same"):
+        figures.over_under(batch["images"], batch["prediction"][:, ::2], batch["truth"])
+    with pytest.raises(DataError, match="one view"):
+        figures.augmentation_grid(batch["images"], [batch["images"][:2]])
+    with pytest.raises(DataError, match=r"\['accuracy'\]"):
+        figures.loss_curve(HISTORY, loss="accuracy")
+    with pytest.raises(DataError, match=r"all in \[0, 1\]"):
+        figures.saliency_histogram(255 * batch["saliency"])
+    with pytest.raises(DataError, match=r"all in \[0, 1\]"):
+        figures.saliency_histogram(np.array([np.nan]))
+
+
+# numbers
+
+
+def test_reference_line_and_paper_markers_lie_at_their_values(batch, scores):
+    lines = figures.loss_curve(HISTORY, reference=5.5).axes[0].lines
+    assert list(lines[0].get_ydata()) == [5.0, 4.0, 3.5]
+    assert set(lines[1].get_ydata()) == {5.5}
+    figure = every_figure(batch, scores)["summary"][0]()
+    dice = next(ax for ax in figure.axes if ax.get_xlabel() == "Dice (%)")
+    paper = next(line for line in dice.lines if line.get_label() == "paper")
+    assert list(paper.get_xdata()) == [77.2, 80.5]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["Model 4", "Model 5"]
+
+
+def test_histogram_counts_each_zone(batch):
+    saliency = np.array([0.1, 0.2, 0.35, 0.5, 0.65, 0.9, 0.95, 1.0])
+    figure = figures.saliency_histogram(saliency)
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == ["background 25 %", "uncertain 38 %", "candidate 38 %"]
+    assert sum(bar.get_height() for bar in figure.axes[0].patches) == pytest.approx(100)
+
+
+def test_examples_are_chosen_by_rank_and_say_so():
+    scores = pd.Series([0.5, 0.9, 0.1, 0.7, 0.3], index=list("abcde"))
+    chosen = figures.choose_examples(scores)
+    assert list(chosen.indices) == [1, 0, 2]
+    assert chosen.labels == ["best: Dice 90.0 %", "median: Dice 50.0 %", "worst: Dice 10.0 %"]
+    assert chosen.rule == "the best, median and worst of 5 images by Dice"
+    assert list(figures.choose_examples(scores, "worst", 2).indices) == [2, 4]
+    assert figures.choose_examples(scores, "worst", 2).rule == "the 2 worst of 5 images by Dice"
+    assert list(figures.choose_examples(np.full(6, 0.5), "best", 2).indices) == [0, 1]  # equals: in order
+    assert list(figures.choose_examples(np.array([0.5])).indices) == [0]  # one image, shown once
+    with pytest.raises(DataError, match="'nicest'"):
+        figures.choose_examples(scores, "nicest")
+    with pytest.raises(DataError, match="1 missing"):
+        figures.choose_examples(np.array([0.1, np.nan]))
+
+
+def test_regions_are_listed_with_what_became_of_them(batch):
+    saliency = np.zeros((48, 48), np.float32)
+    saliency[20:30, 20:30] = saliency[2:14, 2:14] = saliency[40, 40] = 0.9
+    module = UncertaintyModule(min_area=10 / 48**2)(torch.from_numpy(saliency)[None])
+    figure = figures.region_picture(module.label[0], module.regions_frame(), saliency)
+    text = figure.axes[-1].texts[0].get_text()
+    assert "144 px" in text and "100 px" in text and "chosen" in text and "too small" in text
+    assert [number.get_text() for number in figure.axes[0].texts] == ["1", "2", "3"]
+    with pytest.raises(DataError, match="mean_distance"):
+        figures.region_picture(module.label[0], module.regions_frame().drop(columns="mean_distance"))
+
+
+# tables
+
+
+def test_table_shows_percent_and_signs_and_no_background(scores):
+    summary = evaluation.summarise(scores, resamples=50)
+    html = figures.table(summary, "Dice on nothing real").to_html()
+    assert "Dice on nothing real" in html and "per image" in html
+    assert f"{100 * summary['mean'][1]:.1f}" in html
+    assert html == figures.table(summary, "Dice on nothing real").to_html()  # the page changes with its numbers only
+    colours = [line for line in html.splitlines() if "background" in line or "color:" in line]
+    assert colours and all("transparent" in line or "inherit" in line for line in colours)
+    difference = pd.DataFrame({"difference": [0.012, -0.034]})
+    html = figures.table(difference, "x").to_html()
+    assert "+1.2" in html and "−3.4" in html
+
+
+def test_table_of_percent_is_not_multiplied_again():
+    paper = evaluation.reported(8)
+    html = figures.table(paper, "table 8", percent=True).to_html()
+    assert ">80.5<" in html and ">–<" in html  # no precision in table 8
+    with pytest.raises(DataError, match="percent=True"):
+        figures.table(paper, "table 8")
+
+
+def test_a_notebook_shows_a_figure_once(tmp_path):
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell("import numpy as np\nfrom uslnet_core import figures"),
+            nbformat.v4.new_code_cell("figures.saliency_histogram(np.linspace(0, 1, 100))"),
+        ],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    )
+    nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    pictures = [output for output in notebook.cells[1].outputs if "image/png" in output.get("data", {})]
+    assert len(pictures) == 1

@@ -1,0 +1,84 @@
+"""Every picture of the book, in one style.
+
+The functions take arrays and frames, read no file, and return a closed `matplotlib.figure.Figure`. In a
+notebook the call is the cell's last line, without a semicolon: then it is shown once. Nothing of matplotlib's
+settings is changed. Each function's description says what to notice in its picture.
+"""
+
+from uslnet_core.figures.examples import Examples, choose_examples
+from uslnet_core.figures.outlines import draw_outline, outline
+from uslnet_core.figures.pictures import (
+    augmentation_grid,
+    images_with_outlines,
+    label_iterations,
+    over_under,
+    saliency_over,
+    three_way,
+)
+from uslnet_core.figures.plots import (
+    METRIC_NAMES,
+    loss_curve,
+    saliency_histogram,
+    spread_plot,
+    summary_plot,
+    training_curves,
+)
+from uslnet_core.figures.regions import region_picture
+from uslnet_core.figures.style import (
+    BACKGROUND,
+    FOREGROUND,
+    LABEL_COLOURS,
+    LABEL_NAMES,
+    LABEL_NORM,
+    OVER,
+    PREDICTION,
+    REFERENCE,
+    SALIENCY_COLOURS,
+    SERIES,
+    TEXT_WIDTH,
+    TRUTH,
+    UNCERTAIN,
+    UNDER,
+    drawn,
+    style,
+    use_style,
+)
+from uslnet_core.figures.tables import table
+
+__all__ = [
+    "BACKGROUND",
+    "FOREGROUND",
+    "LABEL_COLOURS",
+    "LABEL_NAMES",
+    "LABEL_NORM",
+    "METRIC_NAMES",
+    "OVER",
+    "PREDICTION",
+    "REFERENCE",
+    "SALIENCY_COLOURS",
+    "SERIES",
+    "TEXT_WIDTH",
+    "TRUTH",
+    "UNCERTAIN",
+    "UNDER",
+    "Examples",
+    "augmentation_grid",
+    "choose_examples",
+    "draw_outline",
+    "drawn",
+    "images_with_outlines",
+    "label_iterations",
+    "loss_curve",
+    "outline",
+    "over_under",
+    "region_picture",
+    "saliency_histogram",
+    "saliency_over",
+    "spread_plot",
+    "style",
+    "summary_plot",
+    "table",
+    "three_way",
+    "training_curves",
+    "use_style",
+]

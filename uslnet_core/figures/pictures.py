@@ -1,0 +1,299 @@
+"""Figures made of images: outlines, saliency, labels, errors, views. They take arrays and read no files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from uslnet_core.errors import DataError
+from uslnet_core.figures.outlines import as_images, as_maps, draw_outline
+from uslnet_core.figures.panels import (
+    extent,
+    grid,
+    label_legend,
+    name_rows,
+    note,
+    outline_handle,
+    outline_legend,
+    require_number,
+    show_image,
+    show_label,
+    show_saliency,
+)
+from uslnet_core.figures.style import OVER, PREDICTION, TRUTH, UNDER, drawn
+
+if TYPE_CHECKING:
+    from uslnet_core.figures.outlines import Images
+
+
+@drawn
+def images_with_outlines(
+    images: Images,
+    truth: Images | None = None,
+    prediction: Images | None = None,
+    titles: Sequence[str] | None = None,
+    columns: int = 4,
+) -> Figure:
+    """Show images with the expert's outline and the predicted one.
+
+    Notice where the two lines part: at faint borders, at hair and ink, in dark corners; and whether the
+    predicted one is too wide or too tight all round.
+
+    Args:
+        images: N images, (N, H, W, 3) uint8 or (N, 3, H, W) float in [0, 1].
+        truth: (N, H, W) bool, drawn white; any size, stretched onto the image.
+        prediction: (N, H, W) bool, drawn blue.
+        titles: One per image.
+        columns: Images in a row.
+
+    Returns:
+        A figure with an axes per image.
+
+    Raises:
+        DataError: Numbers of images, masks and titles differ.
+    """
+    pictures = as_images(images)
+    n = len(pictures)
+    require_number(titles, n, "titles")
+    columns = min(columns, n)
+    rows = -(-n // columns)
+    figure, axes = grid(rows, columns, pictures, titled=titles is not None, legend=True)
+    kinds = [(truth, TRUTH, "truth"), (prediction, PREDICTION, "prediction")]
+    shown = [(as_maps(masks, n, name), colour, name) for masks, colour, name in kinds if masks is not None]
+    for i, ax in enumerate(axes.flat):
+        if i >= n:
+            ax.remove()
+            continue
+        show_image(ax, pictures[i], titles[i] if titles is not None else None)
+        for masks, colour, _ in shown:
+            draw_outline(ax, masks[i], colour, shape=pictures[i].shape[:2])
+    outline_legend(figure, [(colour, name) for _, colour, name in shown])
+    return figure
+
+
+@drawn
+def saliency_over(images: Images, saliency: Images, titles: Sequence[str] | None = None) -> Figure:
+    """Show where an encoder looks: the image above, its saliency laid over the same image in grey below.
+
+    Notice whether the yellow lies on the lesion or on hair, ink and corners, and how soft its border is: a
+    map of few cells knows the place better than the shape.
+
+    Args:
+        images: N images, as in `images_with_outlines`.
+        saliency: (N, h, w) in [0, 1], any size.
+        titles: One per image.
+
+    Returns:
+        A figure with two rows of N axes, and the colour bar's.
+
+    Raises:
+        DataError: Numbers differ.
+    """
+    pictures = as_images(images)
+    n = len(pictures)
+    maps = as_maps(saliency, n, "saliency")
+    require_number(titles, n, "titles")
+    figure, axes = grid(2, n, pictures, titled=titles is not None, named=True, bar=True)
+    for i in range(n):
+        show_image(axes[0, i], pictures[i], titles[i] if titles is not None else None)
+        # Grey underneath: then colour can only mean saliency
+        show_image(axes[1, i], pictures[i].astype(np.float32).mean(axis=2))
+        shown = show_saliency(axes[1, i], maps[i], pictures[i].shape[:2], alpha=0.65)
+    name_rows(axes, ["image", "saliency"])
+    figure.colorbar(shown, ax=axes, fraction=0.04, pad=0.01, aspect=30, label="saliency (0 to 1)")
+    return figure
+
+
+@drawn
+def three_way(
+    images: Images,
+    saliency: Images,
+    labels: Images,
+    *,
+    titles: Sequence[str] | None = None,
+    thresholds: tuple[float, float] | None = None,
+    keep: Sequence[bool] | np.ndarray | None = None,
+    truth: Images | None = None,
+) -> Figure:
+    """Show the step the book is named for: image, saliency, and its split into three (figures 1 and 5).
+
+    Notice the grey: a belt around the lesion, and whole blobs that are salient but not central. The segmenter
+    learns nothing from it. Yellow should lie within the lesion and blue outside; the width of the grey is the
+    price.
+
+    Args:
+        images: N images, as in `images_with_outlines`.
+        saliency: (N, h, w) in [0, 1].
+        labels: (N, H, W) 0, 0.5, 1; or integers 0, 1, 2 as stored.
+        titles: One per image.
+        thresholds: Low and high, marked on the colour bar.
+        keep: (N,) bool; images left out of training are marked so.
+        truth: (N, H, W) bool, outlined on the labels for judging them.
+
+    Returns:
+        A figure with three rows of N axes, and the colour bar's.
+
+    Raises:
+        DataError: Numbers differ.
+    """
+    pictures = as_images(images)
+    n = len(pictures)
+    maps, split = as_maps(saliency, n, "saliency"), as_maps(labels, n, "labels")
+    outlines = as_maps(truth, n, "truth") if truth is not None else None
+    for given, name in ((titles, "titles"), (keep, "keep flags")):
+        require_number(given, n, name)
+    figure, axes = grid(3, n, pictures, titled=titles is not None, legend=True, named=True, bar=True)
+    for i in range(n):
+        shape = pictures[i].shape[:2]
+        show_image(axes[0, i], pictures[i], titles[i] if titles is not None else None)
+        show_image(axes[1, i], np.zeros(shape))
+        shown = show_saliency(axes[1, i], maps[i], shape)
+        show_label(axes[2, i], split[i], shape)
+        if outlines is not None:
+            draw_outline(axes[2, i], outlines[i], TRUTH, shape=shape)
+        if keep is not None and not keep[i]:
+            note(axes[2, i], "left out")
+    name_rows(axes, ["image", "saliency", "three-way split"])
+    bar = figure.colorbar(shown, ax=axes[1, :], fraction=0.04, pad=0.01, aspect=14, label="saliency (0 to 1)")
+    if thresholds is not None:
+        bar.set_ticks([0, *thresholds, 1])
+        bar.ax.hlines(thresholds, 0, 1, colors="white", linewidth=1)
+    label_legend(figure, with_truth=truth is not None)
+    return figure
+
+
+@drawn
+def label_iterations(images: Images, labels_by_iteration: Mapping[str, Images], truth: Images | None = None) -> Figure:
+    """Show how the labels of the same images change from iteration to iteration (section 3.6 of the paper).
+
+    Notice grey giving way to yellow and blue, and the yellow taking the outline's shape; and where an early
+    mistake stays, because every iteration learns from the one before.
+
+    Args:
+        images: N images, one row each, as in `images_with_outlines`.
+        labels_by_iteration: Name of the iteration to its (N, H, W) labels 0, 0.5, 1, in order.
+        truth: (N, H, W) bool, outlined on every panel.
+
+    Returns:
+        A figure with N rows, an axes for the image and for each iteration.
+
+    Raises:
+        DataError: Numbers differ, or no iteration.
+    """
+    pictures = as_images(images)
+    n = len(pictures)
+    if not labels_by_iteration:
+        raise DataError("There are no labels to show: got 0 iterations, expected at least 1.")
+    outlines = as_maps(truth, n, "truth") if truth is not None else None
+    figure, axes = grid(n, 1 + len(labels_by_iteration), pictures, titled=True, legend=True)
+    for i in range(n):
+        show_image(axes[i, 0], pictures[i], "image" if i == 0 else None)
+    for column, (name, labels) in enumerate(labels_by_iteration.items(), start=1):
+        for i, label in enumerate(as_maps(labels, n, f"labels of {name!r}")):
+            show_label(axes[i, column], label, pictures[i].shape[:2], name if i == 0 else None)
+    if outlines is not None:
+        for i, row in enumerate(axes):
+            for ax in row:
+                draw_outline(ax, outlines[i], TRUTH, shape=pictures[i].shape[:2])
+    label_legend(figure, with_truth=truth is not None)
+    return figure
+
+
+@drawn
+def over_under(
+    images: Images,
+    prediction: Images | Mapping[str, Images],
+    truth: Images,
+    titles: Sequence[str] | None = None,
+) -> Figure:
+    """Show what a prediction adds and what it misses (figure 7 of the paper).
+
+    Notice the ring shapes: an orange-red ring is a mask too wide all round, a green one too tight. Patches
+    away from the lesion are something else taken for it.
+
+    Args:
+        images: N images, as in `images_with_outlines`.
+        prediction: (N, H, W) bool; or model's name to its (N, H, W) bool, for a column per model.
+        truth: (N, H, W) bool, the same size as the predictions.
+        titles: One per image.
+
+    Returns:
+        A figure with an axes per image for one prediction; for several, a row per image and a column per
+        model.
+
+    Raises:
+        DataError: Numbers or sizes differ.
+    """
+    pictures = as_images(images)
+    n = len(pictures)
+    masks = as_maps(truth, n, "truth")
+    require_number(titles, n, "titles")
+    if isinstance(prediction, Mapping):
+        figure, axes = grid(n, len(prediction), pictures, titled=True, legend=True, named=titles is not None)
+        cells = [
+            (axes[i, j], i, one, name if i == 0 else None)
+            for j, (name, predicted) in enumerate(prediction.items())
+            for i, one in enumerate(as_maps(predicted, n, f"prediction of {name!r}"))
+        ]
+        if titles is not None:
+            name_rows(axes, titles)
+    else:
+        columns = min(4, n)
+        rows = -(-n // columns)
+        figure, axes = grid(rows, columns, pictures, titled=titles is not None, legend=True)
+        for ax in axes.flat[n:]:
+            ax.remove()
+        predicted = as_maps(prediction, n, "prediction")
+        cells = [(axes.flat[i], i, predicted[i], titles[i] if titles is not None else None) for i in range(n)]
+    for ax, i, one, title in cells:
+        if one.shape != masks[i].shape:
+            raise DataError(f"A prediction has shape {one.shape} and its truth {masks[i].shape}; expected the same.")
+        shape = pictures[i].shape[:2]
+        show_image(ax, pictures[i], title)
+        predicted, lesion = one > 0.5, masks[i] > 0.5
+        for wrong, colour in ((predicted & ~lesion, OVER), (lesion & ~predicted, UNDER)):
+            layer = np.zeros((*wrong.shape, 4))
+            layer[wrong] = (*to_rgb(colour), 0.6)
+            ax.imshow(layer, extent=extent(shape), interpolation="nearest")
+        draw_outline(ax, masks[i], TRUTH, shape=shape, width=0.8)
+    patches = [Patch(facecolor=OVER, label="too much (over-segmented)")]
+    patches += [Patch(facecolor=UNDER, label="too little (under-segmented)"), outline_handle(TRUTH, "truth")]
+    figure.legend(handles=patches, loc="outside lower center", ncols=3)
+    return figure
+
+
+@drawn
+def augmentation_grid(images: Images, views: Sequence[Images]) -> Figure:
+    """Show images beside the random views that contrastive learning makes of them (section 3.2 of the paper).
+
+    Notice what the views of one row still share: that is what the encoder can learn to see. What they do not
+    share, colour cast and place, it learns to overlook.
+
+    Args:
+        images: N images, one row each, as in `images_with_outlines`.
+        views: Batches of N views, a column each.
+
+    Returns:
+        A figure with N rows, an axes for the image and for each view.
+
+    Raises:
+        DataError: Numbers differ, or no view.
+    """
+    pictures = as_images(images)
+    batches = [as_images(batch) for batch in views]
+    if not batches or any(len(batch) != len(pictures) for batch in batches):
+        raise DataError(
+            f"Got views of {[len(batch) for batch in batches]} images; expected batches of {len(pictures)}, one "
+            "view for each image."
+        )
+    figure, axes = grid(len(pictures), 1 + len(batches), pictures, titled=True)
+    for i, picture in enumerate(pictures):
+        show_image(axes[i, 0], picture, "image" if i == 0 else None)
+        for j, batch in enumerate(batches, start=1):
+            show_image(axes[i, j], batch[i], f"view {j}" if i == 0 else None)
+    return figure
