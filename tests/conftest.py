@@ -1,21 +1,50 @@
-"""What several tests share: a configuration small enough to train in a second, images for it, and one trained run."""
+"""What all tests share: places, a browser if there is one, and steady hypothesis settings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from lightning_fabric import Fabric
+from hypothesis import settings
 
-from uslnet_core import pipeline
-from uslnet_core.compute import make_fabric
-from uslnet_core.config import Config, configure
-from uslnet_core.data import synthetic
-from uslnet_core.data.images import ImageSet
-from uslnet_core.runs import Run
+ROOT = Path(__file__).resolve().parent.parent
+
+# no deadline, since shared machines stall; the same examples each time, so that a failure can be seen again
+settings.register_profile("project", deadline=None, derandomize=True)
+settings.load_profile("project")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project's folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real datasets that USLNET_DATA names."""
+    named = os.environ.get("USLNET_DATA")
+    if not named:
+        pytest.skip("USLNET_DATA is not set")
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        pytest.fail(f"USLNET_DATA is {named!r}, which is not a folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """A Chromium to look at the built pages with."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    pytest.skip("no Chromium on this machine")
+
+
+# --- small trainings -------------------------------------------------------------------------------------------------
+# torch is imported inside: tests of the project's own files start without it
 
 TINY = {
     "images": {"count": 16, "size": 32},
@@ -28,26 +57,31 @@ TINY = {
 }
 
 
-def make_tiny(dataset: str = "synthetic", seed: int = 0, **changes: dict) -> Config:
-    """Configure a training of a second; ``changes`` are a section's fields."""
-    sections = {name: TINY.get(name, {}) | changes.get(name, {}) for name in {*TINY, *changes}}
-    return configure("quick", dataset=dataset, seed=seed, **sections)
-
-
 @pytest.fixture(scope="session")
 def tiny():
-    """A configuration small enough to train in a second: ``tiny(seed=1, segmenter={"width": 8})``."""
-    return make_tiny
+    """A configuration that trains in seconds; fields can be changed: ``tiny(seed=1, segmenter={"width": 8})``."""
+    from uslnet_core.config import configure
+
+    def make(dataset: str = "synthetic", seed: int = 0, **changes: dict):
+        sections = {name: TINY.get(name, {}) | changes.get(name, {}) for name in {*TINY, *changes}}
+        return configure("quick", dataset=dataset, seed=seed, **sections)
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def cpu() -> Fabric:
-    return make_fabric(make_tiny().compute)
+def cpu(tiny):
+    """The processor, in float32."""
+    from uslnet_core.compute import make_fabric
+
+    return make_fabric(tiny().compute)
 
 
 @pytest.fixture
-def one_thread() -> Iterator[None]:
+def one_thread():
     """Sums in one order: what must be the same to the last byte is computed by one thread."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -55,17 +89,24 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def pictures() -> ImageSet:
+def pictures():
     """Sixteen synthetic images of 32 pixels."""
+    import numpy as np
+
+    from uslnet_core.data import synthetic
+    from uslnet_core.data.images import ImageSet
+
     ids = synthetic.ids("train", 16)
     return ImageSet(ids, np.stack([synthetic.image(synthetic.index_of(i), size=32, seed=0) for i in ids]))
 
 
 @pytest.fixture(scope="session")
-def trained_run(tmp_path_factory) -> Run:
-    """A tiny synthetic run with every stage up to the segmenters. Tests read it; none writes into it."""
-    folder: Path = tmp_path_factory.mktemp("shared") / "runs" / "synthetic-quick"
-    run = Run(folder, make_tiny())
+def trained_run(tiny, tmp_path_factory):
+    """A tiny synthetic run, trained to its last segmenter. Tests read it; none writes into it."""
+    from uslnet_core import pipeline
+    from uslnet_core.runs import Run
+
+    run = Run(tmp_path_factory.mktemp("shared") / "runs" / "synthetic-quick", tiny())
     pipeline.prepare_images(run, "train")
     pipeline.learn_features(run)
     pipeline.make_saliency(run)
