@@ -381,6 +381,9 @@ def test_table_shows_percent_and_signs_and_no_background(scores):
     difference = pd.DataFrame({"difference": [0.012, -0.034]})
     html = figures.table(difference, "x").to_html()
     assert "+1.2" in html and "−3.4" in html
+    paired = evaluation.paired_difference(scores, "Model 4", "Model 5", resamples=50)
+    html = figures.table(paired.to_frame().T, "x").to_html()
+    assert html.count(f">−{abs(100 * paired['difference']):.1f}<") == 3  # every image alike: both ends equal the mean
 
 
 def test_table_of_percent_is_not_multiplied_again():

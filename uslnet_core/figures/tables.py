@@ -48,6 +48,10 @@ def table(frame: pd.DataFrame, caption: str, *, percent: bool = False, index: bo
     """
     scores = [c for c in frame.columns if c in (*_SCORES, *_LABEL_SCORES, *_PERCENTS)]
     differences = [c for c in frame.columns if str(c).startswith("difference")]
+    if differences and "ours" not in frame.columns:
+        # A paired difference: its interval's ends are differences too
+        differences += [c for c in ("low", "high") if c in frame.columns]
+        scores = [c for c in scores if c not in differences]
     scores = [c for c in scores if pd.api.types.is_numeric_dtype(frame[c])]
     shown = frame.copy()
     if not percent:
