@@ -137,9 +137,7 @@ def test_properties_of_scores(masks):
     counted = evaluation.counts(prediction, truth)
     assert (counted.sum(axis=1) == 20).all()
     inverse = evaluation.counts(~prediction, ~truth)
-    assert (
-        inverse[["TN", "FN", "FP", "TP"]].to_numpy() == counted[["TP", "FP", "FN", "TN"]].to_numpy()
-    ).all()
+    assert (inverse[["TN", "FN", "FP", "TP"]].to_numpy() == counted[["TP", "FP", "FN", "TN"]].to_numpy()).all()
 
 
 def test_tensors_score_as_arrays_and_no_image_gives_no_row():
@@ -326,9 +324,7 @@ def test_reported_holds_every_table_in_percent():
 
 def test_comparison_names_both_splits_and_subtracts_percent_from_percent():
     summary = evaluation.summarise(per_image_frame(), resamples=100)
-    table = evaluation.comparison(
-        summary, 8, {"zeta": "Model 4", "alpha": "Model 5"}, scored_on="isic2017-validation"
-    )
+    table = evaluation.comparison(summary, 8, {"zeta": "Model 4", "alpha": "Model 5"}, scored_on="isic2017-validation")
     assert len(table) == 2 * 5  # the paper's table 8 prints no precision
     row = table[(table["model"] == "alpha") & (table["metric"] == "DIC")].iloc[0]
     ours = summary[(summary["model"] == "alpha") & (summary["metric"] == "DIC")].iloc[0]

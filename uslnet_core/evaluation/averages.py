@@ -51,8 +51,7 @@ def bootstrap_interval(
     """
     if not 0 < confidence < 1 or resamples < 1:
         raise DataError(
-            f"Got confidence {confidence} and resamples {resamples}; "
-            "expected 0 < confidence < 1 and resamples ≥ 1."
+            f"Got confidence {confidence} and resamples {resamples}; expected 0 < confidence < 1 and resamples ≥ 1."
         )
     frame = values if isinstance(values, pd.DataFrame) else pd.DataFrame({"value": np.asarray(values)})
     table = (require_columns(frame, COUNTS) if of_pooled else frame).to_numpy(dtype=np.float64)
@@ -193,9 +192,7 @@ def by_size(
     areas = pd.Series(truth_area, dtype=np.float64).reindex(sorted(per_image["id"].unique()))
     if areas.isna().any():
         missing = list(areas.index[areas.isna()])
-        raise DataError(
-            f"{len(missing)} images have no lesion area, {missing[0]!r} first; expected one each."
-        )
+        raise DataError(f"{len(missing)} images have no lesion area, {missing[0]!r} first; expected one each.")
     quarter = (areas.rank(method="first").sub(1) * 4 // len(areas)).astype(int)
     rows = per_image[["model", "id", metric]].assign(
         quarter=per_image["id"].map(quarter), area=per_image["id"].map(areas)

@@ -24,8 +24,7 @@ def as_mask(mask: np.ndarray | torch.Tensor, name: str) -> np.ndarray:
     array = as_array(mask)
     if array.dtype != np.bool_:
         raise DataError(
-            f"The {name} is {array.dtype}, expected bool. Cut a probability with `> 0.5`, "
-            "a mask file with `> 128`."
+            f"The {name} is {array.dtype}, expected bool. Cut a probability with `> 0.5`, a mask file with `> 128`."
         )
     return array
 

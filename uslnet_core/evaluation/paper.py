@@ -85,9 +85,7 @@ def comparison(
             )
         ours = summary[summary["model"] == model].set_index("metric")
         if ours.empty:
-            raise DataError(
-                f"No model {model!r} in the summary; expected one of {list(summary['model'].unique())}."
-            )
+            raise DataError(f"No model {model!r} in the summary; expected one of {list(summary['model'].unique())}.")
         theirs = found.iloc[0]
         for metric in metrics:
             if pd.isna(theirs[metric]):
