@@ -1,0 +1,159 @@
+"""How fast the uncertainty module is, as a ratio to scipy in the same process.
+
+    python benchmarks/uncertainty.py [--out table.csv] [--images 64] [--size 224] [--rounds 15]
+
+Every contender labels the same batch in turn, round by round, so that a busy machine slows them alike; a ratio is the
+median of the rounds' ratios. Each contender's labels and flags are first checked against the module's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy
+import torch
+from scipy import ndimage
+
+from uslnet_core import uncertainty
+from uslnet_core.components import find_runs
+from uslnet_core.uncertainty import UncertaintyModule
+
+LOW, HIGH, LEAST = np.float32(0.35), np.float32(0.65), 500 / 224**2
+STRUCTURE = np.ones((3, 3), bool)
+
+
+def lesion_maps(images: int, size: int, noise: float, seed: int = 0) -> torch.Tensor:
+    """Saliency like CCAM's: a soft, irregular blob near the centre, sometimes with smaller ones; then noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size] / size
+    maps = np.empty((images, size, size), np.float32)
+    for one in maps:
+        level = np.full((size, size), -3.0)
+        for blob in range(1 + rng.poisson(1)):
+            spread = 0.08 if blob == 0 else 0.3
+            cy, cx = rng.normal(0.5, spread, 2)
+            radius = rng.uniform(0.15, 0.35) if blob == 0 else rng.uniform(0.02, 0.08)
+            level = np.maximum(level, 4 - 5 * np.hypot(y - cy, x - cx) / radius)
+        texture = ndimage.gaussian_filter(rng.standard_normal((size, size)), size / 20)
+        one[:] = 1 / (1 + np.exp(-level - texture / texture.std()))
+    maps += np.float32(noise) * rng.standard_normal(maps.shape, np.float32)
+    return torch.from_numpy(maps.clip(0, 1))
+
+
+def scipy_label_and_areas(maps: torch.Tensor) -> None:
+    """The reference as the goal words it: `label` and one `bincount` a map, with nothing made of them."""
+    for one in maps.numpy():
+        labels, count = ndimage.label(one > HIGH, STRUCTURE)
+        np.bincount(labels.ravel(), minlength=count + 1)
+
+
+def scipy_whole(maps: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """All that the module does, with scipy's `label` and a `bincount` for each column of the table."""
+    images, height, width = maps.shape
+    rows, columns = np.mgrid[:height, :width].astype(np.float64)
+    distance = np.hypot(rows - height / 2, columns - width / 2).ravel()
+    rows, columns = rows.ravel(), columns.ravel()
+    out, keep = np.empty(maps.shape, np.float32), np.zeros(images, bool)
+    for image, one in enumerate(maps.numpy()):
+        labels, count = ndimage.label(one > HIGH, STRUCTURE)
+        flat = labels.ravel().astype(np.intp)  # once, or each bincount does it again
+        area = np.bincount(flat, minlength=count + 1)
+        area[0] = 0
+        mean, y, x = (
+            np.bincount(flat, weights, count + 1) / np.maximum(area, 1) for weights in (distance, rows, columns)
+        )
+        np.multiply(one >= LOW, np.float32(0.5), out=out[image])
+        mean[area < round(LEAST * height * width)] = np.inf
+        best = int(mean.argmin())
+        if np.isfinite(mean[best]):
+            out[image][labels == best] = 1
+            keep[image] = np.hypot(y[best] - height / 2, x[best] - width / 2) <= min(height, width) / 3
+    return out, keep
+
+
+def module(maps: torch.Tensor, on_device: bool | None = None) -> uncertainty.UncertaintyOutput:
+    """The module on its own path, or on the one that names no device (torch alone)."""
+    chosen = uncertainty.find_runs
+    uncertainty.find_runs = lambda *a: find_runs(*a, on_device=on_device)
+    try:
+        return UncertaintyModule()(maps)
+    finally:
+        uncertainty.find_runs = chosen
+
+
+CONTENDERS: dict[str, Callable] = {
+    "scipy label + bincount": scipy_label_and_areas,
+    "scipy, the whole module": scipy_whole,
+    "ours (numpy, scipy.sparse)": module,
+    "ours (torch alone)": lambda maps: module(maps, True),
+}
+
+
+def measure(maps: torch.Tensor, rounds: int) -> pd.DataFrame:
+    """Milliseconds a map of each contender and how many times faster than each of scipy's it is."""
+    ours, (label, keep) = module(maps), scipy_whole(maps)
+    np.testing.assert_array_equal(ours.label.numpy(), label)
+    np.testing.assert_array_equal(ours.keep.numpy(), keep)
+    assert torch.equal(module(maps, True).label, ours.label)
+
+    seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    for _ in range(rounds):
+        for name, contender in CONTENDERS.items():
+            start = time.perf_counter()
+            contender(maps)
+            seconds[name].append(time.perf_counter() - start)
+    rows = []
+    for name, own in seconds.items():
+        row = {"how": name, "ms_per_map": 1000 * statistics.median(own) / len(maps)}
+        for column, peer in zip(("times_label", "times_whole"), CONTENDERS, strict=False):
+            row[column] = statistics.median(p / o for p, o in zip(seconds[peer], own, strict=True))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def processor() -> str:
+    """The processor's name where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    names = [line for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
+    return names[0].split(":", 1)[1].strip() if names else platform.processor() or platform.machine()
+
+
+def main() -> None:
+    """Measure, print, and write the table where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, help="CSV to write")
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--rounds", type=int, default=15)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+
+    tables = []
+    for kind, noise in (("smooth", 0.0), ("noisy", 0.1)):
+        maps = lesion_maps(args.images, args.size, noise)
+        runs = len(find_runs(maps, float(HIGH), 8).length) / len(maps)
+        table = measure(maps, args.rounds)
+        tables.append(table.assign(maps=kind, runs_per_map=round(runs)))
+    table = pd.concat(tables)[["maps", "runs_per_map", "how", "ms_per_map", "times_label", "times_whole"]]
+    machine = f"{processor()}, 1 thread, {platform.system()}"
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}, "
+    versions += f"scipy {scipy.__version__}"
+    print(f"{args.images} maps of {args.size} × {args.size}, {args.rounds} rounds · {machine} · {versions}\n")
+    print(table.to_string(index=False, float_format=lambda v: f"{v:.2f}"))
+    print("\ntimes_label, times_whole: how many times faster than scipy's label + bincount, than all of it by scipy")
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        extra = {"images": args.images, "size": args.size, "rounds": args.rounds, "machine": machine}
+        table.assign(**extra, versions=versions, date=date.today().isoformat()).to_csv(args.out, index=False)
+
+
+if __name__ == "__main__":
+    main()
