@@ -63,13 +63,14 @@ class ContrastiveConfig(Section):
 class SaliencyConfig(Section):
     """Stage 03: CCAM (paper 3.3)."""
 
-    epochs: Positive = Field(4, description="passes over the training images")
+    epochs: Positive = Field(8, description="passes over the training images")
     batch_size: int = Field(64, ge=2, description="images a step; the loss compares all pairs of them")
     learning_rate: Rate = Field(1e-2, description="AdamW, head only")
     encoder_learning_rate: Rate = Field(1e-4, description="AdamW, for an encoder that trains along")
     weight_decay: float = Field(1e-4, ge=0.0, description="AdamW")
     alpha: float = Field(0.25, ge=0.0, description="decay of the rank weights exp(-alpha rank), CCAM's own value")
     stages: tuple[Literal[1, 2, 3, 4], ...] = Field((3, 4), description="ResNet stages that are concatenated")
+    margin: int = Field(32, ge=0, multiple_of=16, description="mirrored rim around the image while encoding, pixels")
     train_encoder: bool = Field(False, description="train the encoder along with the head")
 
 
@@ -153,7 +154,7 @@ class Config(Section):
 
 PROFILES: dict[str, dict[str, Any]] = {
     # The whole book on synthetic images in minutes on two cores.
-    "quick": {"contrastive": {"epochs": 12, "batch_size": 64}, "saliency": {"batch_size": 32}},
+    "quick": {"contrastive": {"epochs": 12, "batch_size": 64}, "saliency": {"epochs": 40}},
     # Real images, two cores, under an hour.
     "workshop": {
         "images": {"size": 128},

@@ -203,7 +203,8 @@ def load_saliency(run: Run, size: int | None = None) -> np.ndarray:
 def load_ccam(run: Run) -> CCAM:
     """Load the oriented CCAM, in evaluation mode."""
     settings = run.open("03-saliency").manifest.settings
-    model = CCAM(Encoder(settings["backbone"]), tuple(settings["saliency"]["stages"]))
+    options = settings["saliency"]
+    model = CCAM(Encoder(settings["backbone"]), tuple(options["stages"]), options["margin"])
     return load_weights(model, run.open("03-saliency") / "ccam.safetensors")
 
 

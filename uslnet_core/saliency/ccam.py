@@ -23,6 +23,7 @@ from uslnet_core.data.images import ImageSet
 from uslnet_core.encoder import Encoder
 from uslnet_core.errors import TrainingError
 
+CELL = 16  # pixels of the input behind one cell of the features
 LEAST, MOST = 5e-4, 0.9995  # cosine similarity is kept inside, so that no logarithm overflows
 WEAK_MARGIN = 0.1  # below, the border hardly tells the two sides apart: the reader is warned
 
@@ -33,13 +34,16 @@ class CCAM(nn.Module):
     Args:
         encoder: a contrastive encoder with last stride 1.
         stages: the ResNet stages that are concatenated.
+        margin: pixels by which the image is mirrored outwards before it is encoded; the cells there are cut off again.
+            Zero padding marks the cells at the frame in the same way in every image, and CCAM would rather split frame
+            from middle than lesion from skin.
     """
 
     sign: Tensor
 
-    def __init__(self, encoder: Encoder, stages: tuple[int, ...] = (3, 4)) -> None:
+    def __init__(self, encoder: Encoder, stages: tuple[int, ...] = (3, 4), margin: int = 32) -> None:
         super().__init__()
-        self.encoder, self.stages = encoder, stages
+        self.encoder, self.stages, self.margin = encoder, stages, margin
         self.head = nn.Sequential(
             nn.Conv2d(sum(encoder.channels[s - 1] for s in stages), 1, kernel_size=1, bias=False), nn.BatchNorm2d(1)
         )
@@ -47,9 +51,12 @@ class CCAM(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Concatenate the stage maps: (B, 3, S, S) in [0, 1] to (B, channels, S/16, S/16)."""
-        maps = self.encoder(images, self.stages)
-        size = maps[0].shape[-2:]
-        return torch.cat([m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear") for m in maps], 1)
+        height, width = images.shape[-2] // CELL, images.shape[-1] // CELL
+        rim = min(self.margin // CELL, height - 1, width - 1)  # an image can be mirrored by less than its side
+        maps = self.encoder(F.pad(images, [rim * CELL] * 4, mode="reflect"), self.stages)
+        full = (height + 2 * rim, width + 2 * rim)
+        maps = [m if m.shape[-2:] == full else F.interpolate(m, full, mode="bilinear") for m in maps]
+        return torch.cat(maps, 1)[..., rim : rim + height, rim : rim + width]
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute the oriented foreground map C: (B, 3, S, S) in [0, 1] to (B, h, w) float32 in [0, 1]."""
@@ -141,7 +148,7 @@ def train_ccam(
         raise TrainingError(f"CCAM compares images: it needs at least 2, got {len(images)}.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 3)
-        model = CCAM(encoder, options.stages).to(memory_format=torch.channels_last)
+        model = CCAM(encoder, options.stages, options.margin).to(memory_format=torch.channels_last)
     groups = [{"params": list(model.head.parameters()), "lr": options.learning_rate}]
     if options.train_encoder:
         groups.append({"params": list(model.encoder.parameters()), "lr": options.encoder_learning_rate})
@@ -154,12 +161,15 @@ def train_ccam(
     model.train()
     if not options.train_encoder:
         model.module.encoder.eval().requires_grad_(False)
+        frozen = all_features(model, images, fabric, options.batch_size, progress)
     for epoch in range(options.epochs):
         totals, parts = np.zeros(3), batches(len(images), options.batch_size, rng, drop_last=True)
         for part in parts:
-            view = dihedral(images.batch(part).to(fabric.device), *random_dihedral(len(part), rng))
-            with torch.set_grad_enabled(options.train_encoder):
+            if options.train_encoder:
+                view = dihedral(images.batch(part).to(fabric.device), *random_dihedral(len(part), rng))
                 features = model.features(view.contiguous(memory_format=torch.channels_last))
+            else:
+                features = frozen[part].to(fabric.device)
             side = torch.sigmoid(model.module.head(features.float()))
             terms = ccam_loss(features, side, options.alpha)
             optimizer.zero_grad(set_to_none=True)
@@ -178,6 +188,27 @@ def train_ccam(
         maps = 1 - maps
         history = history.rename(columns={columns[2]: columns[4], columns[4]: columns[2]})[columns]
     return TrainedCCAM(model.cpu(), check_maps(maps), history, orientation)
+
+
+@torch.no_grad()
+def all_features(model: CCAM, images: ImageSet, fabric: Fabric, batch_size: int, progress: Progress = quiet) -> Tensor:
+    """Encode every image once, for an encoder that stays as it is.
+
+    Args:
+        model: the CCAM, as fabric has set it up, its encoder in evaluation mode.
+        images: the training images.
+        fabric: device and precision.
+        batch_size: images at a time.
+        progress: told of every batch.
+
+    Returns:
+        (N, channels, h, w) on the CPU, in the precision of the run.
+    """
+    out = []
+    for part in torch.arange(len(images)).split(batch_size):
+        out.append(model.features(images.batch(part).to(fabric.device, memory_format=torch.channels_last)).cpu())
+        progress("features", int(part[-1]) + 1, len(images))
+    return torch.cat(out)
 
 
 def orient(model: CCAM, maps: np.ndarray) -> dict[str, float | str]:
