@@ -48,7 +48,16 @@ def chromium() -> str:
 
 TINY = {
     "images": {"count": 16, "size": 32},
-    "contrastive": {"epochs": 1, "batch_size": 8, "crop": 32, "hidden": 32, "embedding": 16},
+    "contrastive": {  # views so alike that two steps are enough to be healthy
+        "epochs": 1,
+        "batch_size": 8,
+        "crop": 32,
+        "crop_area": (0.8, 1.0),
+        "jitter": 0.0,
+        "grey": 0.0,
+        "learning_rate": 1e-3,
+        "hidden": 128,
+    },
     "saliency": {"epochs": 1, "batch_size": 8},
     "segmenter": {"width": 16, "batch_size": 8},
     "refinement": {"iterations": 2, "first_epochs": 1, "epochs": 1},

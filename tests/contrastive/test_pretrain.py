@@ -1,0 +1,117 @@
+"""The contrastive loop: repeatable, and it says so when nothing was learnt."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save
+
+from uslnet_core.contrastive.pretrain import check_health, count_parameters, pretrain
+from uslnet_core.data.images import ImageSet
+from uslnet_core.errors import ConfigError, TrainingError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def as_bytes(module: torch.nn.Module) -> bytes:
+    return save({k: v.contiguous() for k, v in module.state_dict().items()})
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, cpu, pictures):
+    return pretrain(pictures, tiny(), cpu)
+
+
+def test_same_seed_same_bytes_whatever_the_global_stream(tiny, cpu, pictures, trained):
+    torch.manual_seed(123)
+    np.random.seed(123)
+    again = pretrain(pictures, tiny(), cpu)
+    assert as_bytes(again.encoder) == as_bytes(trained.encoder)
+    assert again.history.equals(trained.history)
+
+
+def test_another_seed_gives_other_weights(tiny, cpu, pictures, trained):
+    assert as_bytes(pretrain(pictures, tiny(seed=1), cpu).encoder) != as_bytes(trained.encoder)
+
+
+def test_the_global_random_stream_is_left_alone(tiny, cpu, pictures):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    pretrain(pictures, tiny(), cpu)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_hands_on_an_encoder_that_keeps_its_resolution(trained):
+    assert not trained.encoder.training
+    with torch.no_grad():
+        third, fourth = trained.encoder(torch.rand(1, 3, 64, 64), (3, 4))
+    assert third.shape[-2:] == fourth.shape[-2:] == (4, 4)
+
+
+def test_history_has_a_row_an_epoch_and_progress_a_call_a_step(tiny, cpu, pictures):
+    calls = []
+    out = pretrain(pictures, tiny(contrastive={"epochs": 2}), cpu, lambda *call: calls.append(call))
+    assert calls == [("contrastive learning", step, 4) for step in range(1, 5)]
+    assert list(out.history["epoch"]) == [1, 2]
+    assert list(out.history.columns) == ["epoch", "loss", "uniform_level", "alignment", "uniformity", "learning_rate"]
+    assert out.history["loss"].iloc[1] < out.history["loss"].iloc[0], "it learns"
+    assert out.health["verdict"] == "healthy"
+    assert out.health["share"] == pytest.approx(out.history["loss"].iloc[-1] / np.log(15))
+
+
+def test_a_set_smaller_than_a_batch_is_one_batch(tiny, cpu, pictures):
+    few = ImageSet(pictures.ids[:5], pictures.images[:5])
+    out = pretrain(few, tiny(contrastive={"batch_size": 64}), cpu)
+    assert out.history["uniform_level"].iloc[0] == pytest.approx(np.log(9))
+
+
+def test_one_image_is_refused(tiny, cpu, pictures):
+    with pytest.raises(ConfigError, match="at least 2, got 1"):
+        pretrain(ImageSet(pictures.ids[:1], pictures.images[:1]), tiny(), cpu)
+
+
+def test_a_loss_stuck_at_its_uniform_level_is_an_error(tiny, cpu, pictures):
+    # So high a temperature makes all candidates look equally good.
+    with pytest.raises(TrainingError, match="stuck at its uniform level 2.708"):
+        pretrain(pictures, tiny(contrastive={"temperature": 1e3}), cpu)
+
+
+def test_embeddings_that_collapse_are_an_error(tiny, cpu, pictures):
+    # A weight decay of 1 / learning rate wipes the weights out at each step.
+    with pytest.raises(TrainingError, match=r"collapsed: uniformity -?0\.0"):
+        pretrain(pictures, tiny(contrastive={"learning_rate": 1e-3, "weight_decay": 1e3, "epochs": 2}), cpu)
+
+
+def test_images_that_are_all_alike_collapse(tiny, cpu):
+    grey = ImageSet([str(i) for i in range(8)], np.full((8, 32, 32, 3), 128, dtype=np.uint8))
+    with pytest.raises(TrainingError, match="collapsed"):
+        pretrain(grey, tiny(contrastive={"crop": 64}), cpu)
+
+
+def test_a_loss_that_is_not_a_number_is_an_error(tiny, cpu, pictures):
+    with pytest.raises(TrainingError, match=r"contrastive loss is (nan|inf) in epoch 1.*learning_rate"):
+        pretrain(pictures, tiny(contrastive={"learning_rate": 1e30}), cpu)
+
+
+@pytest.mark.parametrize(
+    ("loss", "uniformity", "verdict"),
+    [(2.0, -2.0, None), (2.94, -2.0, None), (2.95, -2.0, "stuck"), (2.0, -0.04, "collapsed"), (3.2, -2.0, "stuck")],
+)
+def test_health_by_its_limits(loss, uniformity, verdict):
+    history = pd.DataFrame(
+        {"epoch": [1, 2], "loss": [9.0, loss], "uniform_level": 3.0, "alignment": 1.0, "uniformity": [0.0, uniformity]}
+    )
+    if verdict is None:
+        assert check_health(history)["share"] == pytest.approx(loss / 3)
+    else:
+        with pytest.raises(TrainingError, match=verdict):
+            check_health(history)
+
+
+def test_count_parameters_counts_what_trains():
+    layer = torch.nn.Linear(3, 2)
+    layer.bias.requires_grad_(False)
+    assert count_parameters(layer) == 6
