@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from uslnet_core.compute import Progress
 from uslnet_core.config import check_choice, configure
 from uslnet_core.errors import ConfigError, RunError, USLNetError
@@ -189,6 +187,8 @@ def read_parameters(notebook: Path) -> dict[str, Parameter]:
     Raises:
         RunError: the notebook has no cell tagged ``parameters``.
     """
+    import nbformat  # here, since every kernel imports this module and nbformat takes seconds
+
     cells = nbformat.read(notebook, as_version=4).cells
     source = next((c.source for c in cells if "parameters" in c.metadata.get("tags", [])), None)
     if source is None:
@@ -273,7 +273,13 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, Any], progres
     os.environ[PROGRESS_FILE] = str(progress_file)
     try:
         papermill.execute_notebook(
-            notebook, output, dict(parameters), kernel_name="python3", progress_bar=False, cwd=notebook.parent
+            notebook,
+            output,
+            dict(parameters),
+            kernel_name="python3",
+            progress_bar=False,
+            cwd=notebook.parent,
+            extra_arguments=["--IPKernelApp.log_level=40"],  # says nothing of local sockets without encryption
         )
     except papermill.PapermillExecutionError as error:
         known = {c.__name__ for c in all_subclasses(USLNetError)}
