@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -204,7 +205,7 @@ class Run:
                 (fresh / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
                 origin = "made"
             replace_folder(fresh, target)
-        except OSError as error:
+        except Exception as error:
             explain_os_error(error, target)
             raise
         finally:
@@ -219,7 +220,7 @@ class Run:
             run = path.parents[len(Path(name).parts)]
             try:
                 stage = read_stage(run, name) if run != self.folder and key in path.read_text("utf-8") else None
-            except (RunError, OSError):
+            except (RunError, OSError, UnicodeDecodeError):
                 continue  # a broken stage of another run is that run's affair
             if stage and stage.manifest.key == key:
                 return stage
@@ -258,7 +259,8 @@ def read_stage(run: Path, name: str) -> Stage | None:
     for file, expected in manifest.files.items():
         if not (folder / file).exists():
             raise RunError(f"{run.name}/{name}/{file} is missing. {again}")
-        if (folder / file).stat().st_size != expected["bytes"] or file_hash(folder / file) != expected["sha256"]:
+        size, checksum = expected.get("bytes"), expected.get("sha256")
+        if (folder / file).stat().st_size != size or file_hash(folder / file) != checksum:
             raise RunError(f"{run.name}/{name}/{file} was changed after it was written (checksum). {again}")
     if digest(manifest.files) != manifest.fingerprint:
         raise RunError(f"{run.name}/{name}/{MANIFEST} was edited (checksum). {again}")
@@ -334,18 +336,22 @@ def replace_folder(fresh: Path, target: Path) -> None:
     shutil.rmtree(old)
 
 
-def explain_os_error(error: OSError, target: Path) -> None:
+def explain_os_error(error: Exception, target: Path) -> None:
     """Turn a full disk or a folder without permission into a message for the user; let other errors pass.
 
     Raises:
         DataError: the disk is full.
         RunError: no permission.
     """
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    number = error.errno if isinstance(error, OSError) else None
+    # On a full disk numpy.save raises an OSError without a number, and safetensors an error of its own.
+    short = isinstance(error, OSError) and number is None and re.fullmatch(r"\d+ requested and \d+ written", str(error))
+    foreign = type(error).__name__ == "SafetensorError" and os.strerror(errno.ENOSPC) in str(error)
+    if number in (errno.ENOSPC, errno.EDQUOT) or short or foreign:
         raise DataError(
             f"The disk is full: {target} could not be written. Free some space and run the same command again."
         ) from error
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         raise RunError(
             f"No permission to write {target}. Choose another folder, or change the permission of this one."
         ) from error
