@@ -320,7 +320,17 @@ def build_html(root: Path) -> Path:
         NotebookError: the build failed; the message holds what it complained of.
     """
     shutil.rmtree(root / "_build", ignore_errors=True)
-    command = [sys.executable, "-m", "jupyter_book", "build", "book", "--config", "_config.yml", "--path-output", "."]
+    command = [
+        sys.executable,
+        "-c",
+        "from jupyter_book.cli.main import main; main()",
+        "build",
+        "book",
+        "--config",
+        "_config.yml",
+        "--path-output",
+        ".",
+    ]
     result = subprocess.run(
         [*command, "--all", "-W", "-n", "--keep-going"], cwd=root, capture_output=True, text=True, errors="replace"
     )
