@@ -126,7 +126,9 @@ def test_data_check_ends_with_2_on_a_bad_file(
     assert "bad.jpg" in capsys.readouterr().out
 
 
-def test_ph2_says_where_its_form_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+def test_ph2_says_where_its_form_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
     assert call(monkeypatch, "data", "fetch", "ph2", "--data", str(tmp_path)) == 2
     said = capsys.readouterr()
     assert "form" in (said.out + said.err).lower()

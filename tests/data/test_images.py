@@ -38,9 +38,7 @@ def test_jpeg_equals_pillow(tmp_path, picture, name):
 @pytest.mark.parametrize("size", [16, 32, 100])
 def test_squeezed_to_a_square_with_antialiasing_as_pillow_does(tmp_path, picture, size):
     path = saved(tmp_path / "a.png", picture)
-    expected = np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR)).astype(
-        int
-    )
+    expected = np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR)).astype(int)
     found = read_image(path, size)
     assert found.shape == (size, size, 3) and found.dtype == np.uint8
     assert np.abs(found - expected).max() <= 1
@@ -187,9 +185,7 @@ def sources(tmp_path, rng) -> list[ImageSource]:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_written_images_are_those_read(tmp_path, sources, workers):
     seen = []
-    skipped = write_images(
-        sources, tmp_path / "out", 16, workers=workers, progress=lambda *step: seen.append(step)
-    )
+    skipped = write_images(sources, tmp_path / "out", 16, workers=workers, progress=lambda *step: seen.append(step))
     images = ImageSet.open(tmp_path / "out")
     assert skipped == [] and seen == [("images", n, 5) for n in range(1, 6)]
     assert images.ids == tuple(f"image{n}" for n in range(5)) and len(images) == 5 and images.size == 16
@@ -328,8 +324,6 @@ def test_real_images_are_pillows_and_decoded_fast(isic_root, tmp_path):
     images = ImageSet.open(tmp_path / "out")
     for position in (0, 99, 199):
         with Image.open(found[position].path) as image:
-            pillow = np.asarray(image.convert("RGB").resize((128, 128), Image.Resampling.BILINEAR)).astype(
-                int
-            )
+            pillow = np.asarray(image.convert("RGB").resize((128, 128), Image.Resampling.BILINEAR)).astype(int)
             if max(image.size) < 512:  # above that, a JPEG is decoded at a smaller scale
                 assert np.abs(images.images[position] - pillow).max() <= 1

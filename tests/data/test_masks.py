@@ -37,9 +37,7 @@ def literal_shrink(mask, size):
 
     for row in range(size):
         for column in range(size):
-            area = sum(
-                a * b for y, a in overlaps(row, height) for x, b in overlaps(column, width) if mask[y, x]
-            )
+            area = sum(a * b for y, a in overlaps(row, height) for x, b in overlaps(column, width) if mask[y, x])
             out[row, column] = area >= Fraction(height, size) * Fraction(width, size) / 2
     return out
 
@@ -58,9 +56,7 @@ def test_shrink_of_a_large_mask_equals_pillows_box_away_from_ties(rng):
     mask = np.zeros((450, 674), dtype=bool)
     mask[100:300, 150:500] = True
     mask ^= rng.random(mask.shape) < 0.2
-    share = np.asarray(
-        Image.fromarray(mask.astype(np.float32)).resize((64, 64), Image.Resampling.BOX), dtype=float
-    )
+    share = np.asarray(Image.fromarray(mask.astype(np.float32)).resize((64, 64), Image.Resampling.BOX), dtype=float)
     found = shrink(mask, 64)
     # Pillow's box takes whole pixels, so compare where the share is clear.
     assert found[share > 0.6].all() and not found[share < 0.4].any()
@@ -110,9 +106,7 @@ def test_bad_mask_files(tmp_path):
 def made(tmp_path, rng):
     """Five images of 30 × 20 in a cache, masks for four of them; the third mask has another size."""
     pictures = rng.integers(0, 256, (5, 20, 30, 3), dtype=np.uint8)
-    images = [
-        ImageSource(f"i{n}", saved(tmp_path / "in" / f"i{n}.png", array)) for n, array in enumerate(pictures)
-    ]
+    images = [ImageSource(f"i{n}", saved(tmp_path / "in" / f"i{n}.png", array)) for n, array in enumerate(pictures)]
     write_images(images, tmp_path / "images", 16)
     masks = []
     for n in (3, 2, 1, 0):

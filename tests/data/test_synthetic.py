@@ -130,9 +130,7 @@ def test_skin_tone_shows_on_the_image(images, masks, facts):
 def test_lesions_are_darker_in_green_than_the_skin_around(images, masks):
     drop = []
     for picture, outline in zip(images, masks, strict=True):
-        ring = ndimage.binary_dilation(outline, iterations=8) & ~ndimage.binary_dilation(
-            outline, iterations=3
-        )
+        ring = ndimage.binary_dilation(outline, iterations=8) & ~ndimage.binary_dilation(outline, iterations=3)
         drop.append(np.median(picture[ring, 1]) - np.median(picture[outline, 1].astype(float)))
     assert (np.array(drop) > 5).mean() > 0.9
 

@@ -66,8 +66,7 @@ def image_sources(
             from uslnet_core.data import synthetic
 
             found += [
-                ImageSource(each, synthetic=(synthetic.index_of(each), seed))
-                for each in synthetic.ids(part, count)
+                ImageSource(each, synthetic=(synthetic.index_of(each), seed)) for each in synthetic.ids(part, count)
             ]
         else:
             found += [ImageSource(key, path) for key, path in _pairs(known, root, part)[:count]]
@@ -177,9 +176,7 @@ class Report:
         lines = [f"{split}: not there. {reason}" for split, reason in self.absent.items()]
         for each in self.splits.values():
             if each.images_without_mask:
-                lines.append(
-                    f"{each.split}: {len(each.images_without_mask)} images have no mask and cannot be scored."
-                )
+                lines.append(f"{each.split}: {len(each.images_without_mask)} images have no mask and cannot be scored.")
             if each.expected not in (None, each.images):
                 lines.append(f"{each.split}: {each.images} images; the official set has {each.expected}.")
         for pair, shared in self.overlaps.items():
@@ -275,9 +272,7 @@ def _check_part(
     return out
 
 
-def _overlaps(
-    name: str, root: str | Path | None, images: dict[str, list[ImageSource]]
-) -> dict[str, set[str]]:
+def _overlaps(name: str, root: str | Path | None, images: dict[str, list[ImageSource]]) -> dict[str, set[str]]:
     """Compare the parts with one another, and with the other ISIC sets in the same data folder."""
     here = [(f"{name} {part}", sources) for part, sources in images.items()]
     others = []
@@ -288,9 +283,7 @@ def _overlaps(
                     folder = place / other.name / other.images_folder[part]
                     if folder.is_dir():
                         found = layouts.files_in(folder, layouts.is_image)
-                        others.append(
-                            (f"{other.name} {part}", [ImageSource(each.stem, each) for each in found])
-                        )
+                        others.append((f"{other.name} {part}", [ImageSource(each.stem, each) for each in found]))
                         break
     pairs = [(a, b) for position, a in enumerate(here) for b in (*here[position + 1 :], *others)]
     return {f"{a}, {b}": shared for (a, left), (b, right) in pairs if (shared := overlap(left, right))}

@@ -144,8 +144,7 @@ def to_eight_bits(image: Image.Image, path: Path) -> Image.Image:
         return Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise DataError(
-            f"{path} holds 32-bit numbers (mode {image.mode}), whose range is not known. Save it with 8 or "
-            "16 bits."
+            f"{path} holds 32-bit numbers (mode {image.mode}), whose range is not known. Save it with 8 or 16 bits."
         )
     return image
 

@@ -172,9 +172,7 @@ def fetch(
             f"--data {root}`."
         )
     if name not in ARCHIVES:
-        raise ConfigError(
-            f"{name} has nothing to fetch; expected one of {', '.join(ARCHIVES)} (or ph2, by a form)."
-        )
+        raise ConfigError(f"{name} has nothing to fetch; expected one of {', '.join(ARCHIVES)} (or ph2, by a form).")
     parts = known.parts("all") if splits is None else [part for each in splits for part in known.parts(each)]
     base = Path(root) / name
     archives = [archive for part in parts for archive in ARCHIVES[name][part]]
@@ -197,9 +195,7 @@ def _part_file(base: Path, archive: Archive) -> Path:
     return base / (PurePosixPath(archive.file).name + ".part")
 
 
-def download(
-    archive: Archive, base: Path, *, addresses: Sequence[str] = ADDRESSES, progress: Progress = quiet
-) -> Path:
+def download(archive: Archive, base: Path, *, addresses: Sequence[str] = ADDRESSES, progress: Progress = quiet) -> Path:
     """Fetch one archive and verify it.
 
     Bytes go to ``<name>.zip.part``; a connection that breaks is taken up where it broke, here or in a later
@@ -351,6 +347,4 @@ def _refuse_escape(name: str, archive: Path) -> None:
     """Refuse a member whose path is absolute, names a drive or climbs out of the folder."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in name:
-        raise DataError(
-            f"{archive} holds the path {name!r}, which leads outside its folder. It was not unpacked."
-        )
+        raise DataError(f"{archive} holds the path {name!r}, which leads outside its folder. It was not unpacked.")

@@ -54,9 +54,7 @@ class ImageSource:
             DataError: not exactly one of ``path`` and ``synthetic`` is given.
         """
         if (self.path is None) == (self.synthetic is None):
-            raise DataError(
-                f"Source {self.id!r} needs either a path or a synthetic (index, seed), and not both."
-            )
+            raise DataError(f"Source {self.id!r} needs either a path or a synthetic (index, seed), and not both.")
 
 
 def draw_or_decode(source: ImageSource, size: int) -> tuple[np.ndarray, int, int]:
@@ -122,9 +120,7 @@ def write_images(
             return error
 
     def good_rows() -> Iterator[np.ndarray]:
-        for done, (source, made) in enumerate(
-            zip(sources, in_order(attempt, sources, workers), strict=True), 1
-        ):
+        for done, (source, made) in enumerate(zip(sources, in_order(attempt, sources, workers), strict=True), 1):
             if isinstance(made, DataError):
                 if strict:
                     raise made
@@ -168,15 +164,8 @@ class ImageSet:
         Raises:
             DataError: the shapes do not fit.
         """
-        if (
-            images.ndim != 4
-            or images.shape[1] != images.shape[2]
-            or images.shape[3] != 3
-            or images.dtype != np.uint8
-        ):
-            raise DataError(
-                f"Images are {images.dtype} of shape {images.shape}; expected uint8 of (N, S, S, 3)."
-            )
+        if images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3 or images.dtype != np.uint8:
+            raise DataError(f"Images are {images.dtype} of shape {images.shape}; expected uint8 of (N, S, S, 3).")
         if len(ids) != len(images):
             raise DataError(f"{len(ids)} ids for {len(images)} images; expected one each.")
         self.ids = tuple(ids)
@@ -202,8 +191,7 @@ class ImageSet:
             return cls([row["id"] for row in read_table(folder / "index.csv")], images)
         except FileNotFoundError as error:
             raise RunError(
-                f"No images at {folder}: {Path(error.filename).name} is missing. "
-                "Notebook 01 makes it: `uslnet run 01`."
+                f"No images at {folder}: {Path(error.filename).name} is missing. Notebook 01 makes it: `uslnet run 01`."
             ) from error
         except (ValueError, KeyError, EOFError, DataError) as error:
             raise RunError(

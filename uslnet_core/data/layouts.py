@@ -43,12 +43,8 @@ def files_in(folder: Path, keep: Callable[[Path], bool], *, nested: bool = False
             and path.is_file()
         ]
     except PermissionError as error:
-        raise DataError(
-            f"Cannot read the folder {folder}: {error.strerror}. Check its permissions."
-        ) from error
-    return sorted(
-        found, key=lambda path: (len(path.relative_to(folder).parts) > 1, path.relative_to(folder).parts)
-    )
+        raise DataError(f"Cannot read the folder {folder}: {error.strerror}. Check its permissions.") from error
+    return sorted(found, key=lambda path: (len(path.relative_to(folder).parts) > 1, path.relative_to(folder).parts))
 
 
 def is_image(path: Path) -> bool:
@@ -63,9 +59,7 @@ def need_folder(name: str, root: Path | None) -> Path:
         DataError: it was not given, is missing, or is a file.
     """
     if root is None:
-        raise DataError(
-            f"{name} is read from a folder, and none was given. Say where it is with `--data DIR`."
-        )
+        raise DataError(f"{name} is read from a folder, and none was given. Say where it is with `--data DIR`.")
     if not Path(root).is_dir():
         fix = f"Check the path, or get the data with `uslnet data fetch {name} --data {root}`."
         raise DataError(f"No such folder: {root}. {fix if name.startswith('isic') else 'Check the path.'}")
@@ -193,9 +187,7 @@ def own_images(root: Path | None) -> list[tuple[str, Path]]:
     root = need_folder("folder", root)
 
     def keep(path: Path) -> bool:
-        return is_image(path) and MASK_FOLDER not in [
-            part.lower() for part in path.relative_to(root).parts[:-1]
-        ]
+        return is_image(path) and MASK_FOLDER not in [part.lower() for part in path.relative_to(root).parts[:-1]]
 
     found = files_in(root, keep, nested=True)
     if not found:
@@ -205,9 +197,7 @@ def own_images(root: Path | None) -> list[tuple[str, Path]]:
             if masks
             else ""
         )
-        raise DataError(
-            f"{root} holds no image; expected JPEG, PNG, BMP or TIFF files.{more} Check the path."
-        )
+        raise DataError(f"{root} holds no image; expected JPEG, PNG, BMP or TIFF files.{more} Check the path.")
     pairs: dict[str, Path] = {}
     for path in found:
         key = "__".join(path.relative_to(root).with_suffix("").parts)
@@ -253,9 +243,7 @@ def own_masks(root: Path | None) -> list[tuple[str, Path]]:
         if mask is None:
             continue
         if mask in owner:
-            raise DataError(
-                f"{mask} would be the mask of both {owner[mask]!r} and {key!r}. Give each image its own."
-            )
+            raise DataError(f"{mask} would be the mask of both {owner[mask]!r} and {key!r}. Give each image its own.")
         owner[mask] = key
         pairs.append((key, mask))
     return pairs

@@ -85,8 +85,7 @@ def disk_errors(folder: Path, what: str) -> Iterator[None]:
                 f"The disk became full while writing {what} to {folder}. Free some space and run it again."
             ) from error
         raise DataError(
-            f"Cannot write {what} to {folder}: {error.strerror or error}. "
-            "Choose a folder that you may write to."
+            f"Cannot write {what} to {folder}: {error.strerror or error}. Choose a folder that you may write to."
         ) from error
 
 
@@ -110,9 +109,7 @@ def whole_files(*paths: Path) -> Iterator[list[Path]]:
             part.unlink(missing_ok=True)
 
 
-def write_rows(
-    path: Path, rows: Iterable[np.ndarray], row_shape: tuple[int, ...], dtype: type, most: int
-) -> int:
+def write_rows(path: Path, rows: Iterable[np.ndarray], row_shape: tuple[int, ...], dtype: type, most: int) -> int:
     """Stream arrays of one shape into an ``.npy`` file whose length is known only at the end.
 
     A memory map would be shorter to write, but on a full disk it kills the process (SIGBUS); a plain write

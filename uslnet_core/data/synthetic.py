@@ -117,9 +117,7 @@ def ids(split: str, count: int | None = None) -> list[str]:
         DataError: an unknown split, or a count out of range.
     """
     if split not in OFFSETS:
-        raise DataError(
-            f"Unknown split {split!r} of the synthetic images: choose one of {', '.join(OFFSETS)}."
-        )
+        raise DataError(f"Unknown split {split!r} of the synthetic images: choose one of {', '.join(OFFSETS)}.")
     number = COUNTS[split] if count is None else _whole("count", count, _SPLIT_SPAN + 1)
     return [f"synthetic_{split}_{i:04d}" for i in range(number)]
 
@@ -167,9 +165,7 @@ def _whole(name: str, value: int, limit: int = _LIMIT) -> int:
     except TypeError:
         number = -1
     if isinstance(value, (bool, np.bool_)) or not 0 <= number < limit:
-        raise DataError(
-            f"The {name} of a synthetic image is {value!r}: expected a whole number from 0 to {limit - 1}."
-        )
+        raise DataError(f"The {name} of a synthetic image is {value!r}: expected a whole number from 0 to {limit - 1}.")
     return number
 
 

@@ -49,9 +49,7 @@ def add_artefacts(rng: np.random.Generator, recipe: Recipe, canvas: np.ndarray) 
     return canvas * _lighting(rng, recipe, len(canvas))[..., None]
 
 
-def _blend(
-    canvas: np.ndarray, alpha: np.ndarray, colour: tuple[float, float, float] | np.ndarray
-) -> np.ndarray:
+def _blend(canvas: np.ndarray, alpha: np.ndarray, colour: tuple[float, float, float] | np.ndarray) -> np.ndarray:
     """Mix a colour into the canvas by alpha (n, n)."""
     return canvas + alpha[..., None].astype(np.float32) * (np.asarray(colour, dtype=np.float32) - canvas)
 
@@ -105,9 +103,7 @@ def _hair(rng: np.random.Generator, recipe: Recipe, canvas: np.ndarray) -> np.nd
         heading = np.stack([np.cos(angle), np.sin(angle)], axis=-1)  # (count, 1, 2)
         across = np.stack([-np.sin(angle), np.cos(angle)], axis=-1)
         bow, twist = rng.normal(0, bend, (2, count, 1, 1))
-        paths = (
-            start + heading * reach[..., None] * (t - 0.5) + across * (bow * t * (1 - t) * 4 + twist * t**3)
-        )
+        paths = start + heading * reach[..., None] * (t - 0.5) + across * (bow * t * (1 - t) * 4 + twist * t**3)
         widths = thick * rng.uniform(0.6, 1.2, count)
         canvas = _blend(canvas, 0.9 * _strokes(paths, widths, 0.0028, len(canvas)), colour)
     return canvas
@@ -118,9 +114,7 @@ def _ink(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
     t = pixel_centres(len(canvas))
     ragged = smooth_field(white(rng, 34), t, t)[0] + 0.8 * smooth_field(white(rng, 9), t, t)[0]
     angle, away, radius = rng.uniform((0, 0.42, 0.05), (math.tau, 0.56, 0.14), (int(rng.integers(1, 5)), 3)).T
-    spots = np.stack(
-        [0.5 + away * np.cos(angle), 0.5 + away * np.sin(angle), radius, np.ones_like(angle)], axis=1
-    )
+    spots = np.stack([0.5 + away * np.cos(angle), 0.5 + away * np.sin(angle), radius, np.ones_like(angle)], axis=1)
     alpha = np.clip(discs(len(canvas), spots, 0.9), 0, 1) * np.clip(0.75 + 0.55 * ragged, 0, 1)
     colour = ((0.34, 0.16, 0.52), (0.20, 0.18, 0.55), (0.16, 0.30, 0.62))[int(rng.integers(3))]
     return _blend(canvas, 0.85 * alpha, colour)
@@ -161,9 +155,7 @@ def _ruler(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
     length = np.where(np.arange(count) % 5 == 0, 0.040, 0.022)[:, None]
     ticks = np.stack([foot, foot + up * length], axis=1)  # (count, 2 ends, x and y)
     base = np.stack([foot[0], foot[-1]])[None]
-    alpha = np.clip(
-        sum(_strokes(p, np.full(len(p), 0.006), 0.0028, len(canvas)) for p in (ticks, base)), 0, 1
-    )
+    alpha = np.clip(sum(_strokes(p, np.full(len(p), 0.006), 0.0028, len(canvas)) for p in (ticks, base)), 0, 1)
     return _blend(canvas, 0.85 * alpha, (0.10, 0.09, 0.10))
 
 
