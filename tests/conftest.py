@@ -58,7 +58,8 @@ TINY = {
         "learning_rate": 1e-3,
         "hidden": 128,
     },
-    "saliency": {"epochs": 1, "batch_size": 8},
+    "saliency": {"epochs": 10, "batch_size": 8},
+    "uncertainty": {"low": 0.45, "high": 0.55, "min_area": 0.005, "exclusion": 1.0},  # maps of 2 × 2 cells keep all
     "segmenter": {"width": 16, "batch_size": 8},
     "refinement": {"iterations": 2, "first_epochs": 1, "epochs": 1},
     "evaluation": {"resamples": 20},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from skimage.segmentation import find_boundaries
 from uslnet_core.compute import Progress, quiet
 from uslnet_core.data.decoding import SUFFIXES
 from uslnet_core.data.images import read_image
+from uslnet_core.data.layouts import files_in, is_image
+from uslnet_core.data.storage import without_folder
 from uslnet_core.errors import DataError
 from uslnet_core.segmenter import Segmenter
 
@@ -73,11 +76,13 @@ class Predictor:
         return F.interpolate(probability, image.shape[:2], mode="bilinear", align_corners=False)[0, 0].numpy()
 
 
-def find_images(paths: Iterable[Path]) -> list[tuple[Path, Path]]:
+def find_images(paths: Iterable[Path], out: Path | None = None) -> list[tuple[Path, Path]]:
     """List the image files among files and folders.
 
     Args:
-        paths: files, and folders that are searched with all that lies below them.
+        paths: files, which are taken whatever their names, and folders that are searched with all that lies below them,
+            save hidden files and files named as masks or superpixels.
+        out: where results go; what an earlier call left there is no image.
 
     Returns:
         Pairs of the file and its name relative to what was given, in order, each file once.
@@ -87,10 +92,11 @@ def find_images(paths: Iterable[Path]) -> list[tuple[Path, Path]]:
     """
     found: dict[Path, Path] = {}
     paths = list(paths)
+    results = [out.resolve() / name for name in ("masks", "overlays")] if out else []
     for path in paths:
         if path.is_dir():
-            for file in sorted(path.rglob("*")):
-                if file.suffix.lower() in SUFFIXES and not file.stem.endswith("_superpixels"):
+            for file in files_in(path, is_image, nested=True):
+                if not any(folder in file.resolve().parents for folder in results):
                     found.setdefault(file, file.relative_to(path))
         elif path.exists():
             found.setdefault(path, Path(path.name))
@@ -149,7 +155,7 @@ def segment_files(
     Raises:
         DataError: nothing to segment, no image could be read, or ``strict`` and one could not.
     """
-    files = find_images(paths)
+    files = find_images(paths, out)
     rows, names = [], set()
     for number, (file, relative) in enumerate(files, start=1):
         name = unique_name(relative, names)
@@ -158,7 +164,7 @@ def segment_files(
         except DataError as error:
             if strict:
                 raise
-            rows.append({"file": str(relative), "warning": f"not segmented: {error}"})
+            rows.append({"file": str(relative), "warning": f"not segmented: {without_folder(error, file)}"})
         else:
             rows.append({"file": str(relative)} | segment_one(image, name, out, predictor))
         progress("segmenting", number, len(files))
@@ -233,4 +239,5 @@ def write_whole(target: Path, write: Callable[[Path], object]) -> None:
             f"{target} could not be written ({error.strerror}). Choose another --out or free space."
         ) from None
     finally:
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing could be written there is nothing to take away
+            fresh.unlink(missing_ok=True)
