@@ -14,7 +14,7 @@ from isic_challenge_scoring.segmentation import SegmentationScore
 
 from uslnet_core import evaluation
 from uslnet_core.errors import DataError
-from uslnet_core.evaluation import COUNTS, METRICS, bootstrap_interval, score
+from uslnet_core.evaluation import COUNTS, METRICS, bootstrap_interval, counts, score, summarise, wide
 
 CHALLENGE = {
     "ACC": challenge.binary_accuracy,
@@ -346,3 +346,15 @@ def test_comparison_wants_one_row_of_the_paper_and_real_images():
         evaluation.comparison(summary, 8, {"beta": "Model 4"}, **real)
     with pytest.raises(DataError, match="cannot stand beside"):
         evaluation.comparison(summary, 8, {"zeta": "Model 4"}, scored_on="synthetic-validation")
+
+
+def test_wide_table_shows_both_averages_of_each_model() -> None:
+    rng = np.random.default_rng(3)
+    truth, guess = rng.random((2, 6, 8, 8)) > 0.5
+    frame = pd.concat([score(guess, truth), counts(guess, truth)], axis=1).assign(model="A", id=range(6))
+    summary = summarise(frame, resamples=50)
+    table = wide(summary)
+    assert list(table["average"]) == ["per image", "pooled"]
+    dice = summary.set_index("metric").loc["DIC"]
+    assert table["DIC"][0] == f"{100 * dice['mean']:.1f} [{100 * dice['low']:.1f}, {100 * dice['high']:.1f}]"
+    assert table["DIC"][1].startswith(f"{100 * dice['pooled']:.1f} ")

@@ -11,7 +11,7 @@ import pandas as pd
 
 from uslnet_core import figures, pipeline
 from uslnet_core.data.images import ImageSet
-from uslnet_core.evaluation import METRICS, by_size, comparison, label_accuracy
+from uslnet_core.evaluation import by_size, comparison, label_accuracy, wide
 from uslnet_core.runs import Run, Stage, list_stages, read_stage
 
 DPI = 110
@@ -61,17 +61,13 @@ def record(run: Run, target: Path) -> Path:
 
 
 def score_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """Lay out the scores for the page: a row per model and size, ``mean [low, high]`` in percent, and pooled Dice."""
-    rows = []
-    for (size, model), part in summary.groupby(["size", "model"], sort=False):
-        values = part.set_index("metric")
-        row = {"model": model, "scored at": size if size == "native" else f"{size} px"}
-        for metric in METRICS:
-            mean, low, high = (100 * values.loc[metric, c] for c in ("mean", "low", "high"))
-            row[metric] = f"{mean:.1f} [{low:.1f}, {high:.1f}]"
-        row["DIC pooled"] = f"{100 * values.loc['DIC', 'pooled']:.1f}"
-        rows.append(row)
-    return pd.DataFrame(rows)
+    """Lay out the scores for the page, percent with intervals: a row per size, model and average."""
+    tables = [
+        wide(part).assign(size=size if size == "native" else f"{size} px")
+        for size, part in summary.groupby("size", sort=False)
+    ]
+    table = pd.concat(tables)
+    return table[["model", "size", *table.columns.drop(["model", "size"])]]
 
 
 def compare_table(compared: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from uslnet_core.evaluation.averages import (
     by_size,
     paired_difference,
     summarise,
+    wide,
 )
 from uslnet_core.evaluation.masks import COUNTS, METRICS, counts, label_accuracy, metrics_of, pooled, score
 from uslnet_core.evaluation.paper import comparison, reported
@@ -32,4 +33,5 @@ __all__ = [
     "reported",
     "score",
     "summarise",
+    "wide",
 ]

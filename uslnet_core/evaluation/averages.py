@@ -118,6 +118,34 @@ def summarise(
     return pd.concat(parts, ignore_index=True)
 
 
+def wide(summary: pd.DataFrame) -> pd.DataFrame:
+    """Lay a summary out for reading: a row per model and average, a column per metric.
+
+    Args:
+        summary: What `summarise` returns, fractions.
+
+    Returns:
+        model, average (``per image`` or ``pooled``) and the metrics, each ``mean [low, high]`` in percent.
+
+    Raises:
+        DataError: A column is missing.
+    """
+    require_columns(summary, ("model", "metric", "mean", "low", "high", "pooled", "pooled_low", "pooled_high"))
+    rows = []
+    for model, part in summary.groupby("model", sort=False):
+        values = part.set_index("metric")
+        for average, columns in (
+            ("per image", ("mean", "low", "high")),
+            ("pooled", ("pooled", "pooled_low", "pooled_high")),
+        ):
+            cells = {}
+            for metric in values.index:
+                middle, low, high = (100 * values.loc[metric, column] for column in columns)
+                cells[metric] = f"{middle:.1f} [{low:.1f}, {high:.1f}]"
+            rows.append({"model": model, "average": average, **cells})
+    return pd.DataFrame(rows)
+
+
 def paired_difference(
     per_image: pd.DataFrame,
     model_a: str,
