@@ -38,6 +38,7 @@ Seed = Annotated[int, typer.Option(help="seed of everything random")]
 Name = Annotated[str, typer.Option(help="tells runs of one dataset and profile apart")]
 Runs = Annotated[str, typer.Option(help="folder of all runs (default: runs/)")]
 Device = Annotated[str, typer.Option(help="auto, cpu or gpu")]
+Strict = Annotated[bool, typer.Option("--strict", help="stop at the first image that cannot be read")]
 
 
 def main() -> None:
@@ -151,8 +152,18 @@ def run_notebooks(numbers: list[str], common: dict[str, Any], extra: dict[str, d
         said = [f"made {', '.join(made)}"] if made else []
         said += [f"reused {', '.join(reused)}"] if reused else []
         out.print(f"{notebook.stem:32s} {seconds:7.1f} s   {'; '.join(said)}")
+        for name in made + reused:
+            if skipped := read_facts(run.folder / name).get("skipped"):
+                out.print(
+                    f"  {skipped} files of {name} could not be read and are left out: {run.folder / name}/skipped.csv"
+                )
         rows.append({"number": number, "executed": executed, "seconds": seconds})
     return rows
+
+
+def read_facts(stage: Path) -> dict[str, Any]:
+    """Read what a stage says of its own result."""
+    return json.loads((stage / "manifest.json").read_text(encoding="utf-8"))["facts"]
 
 
 def stages_since(folder: Path, number: str, began: float) -> tuple[list[str], list[str]]:
@@ -199,6 +210,7 @@ def book(
     name: Name = "",
     runs: Runs = "",
     device: Device = "auto",
+    strict: Strict = False,
     html: Annotated[bool, typer.Option(help="build the pages, too")] = True,
 ) -> None:
     """Run every notebook and build the book: _build/html/index.html."""
@@ -210,7 +222,7 @@ def book(
     common = common_parameters(dataset, profile, data, seed, name, runs)
     run = books.open_run(**common)
     out.print(f"Run {run.folder.name}: {dataset} images, profile {profile}, seed {seed}")
-    rows = run_notebooks(list(books.find_notebooks(root)), common, {})
+    rows = run_notebooks(list(books.find_notebooks(root)), common, {"01": {"strict": True}} if strict else {})
     if html:
         books.publish([row["executed"] for row in rows], root)
         began = time.monotonic()
@@ -232,6 +244,7 @@ def run(
     name: Name = "",
     runs: Runs = "",
     device: Device = "auto",
+    strict: Strict = False,
 ) -> None:
     """Run one notebook or several with other parameters."""
     from uslnet_core import book as books
@@ -243,6 +256,8 @@ def run(
         if number not in available:
             check_choice("notebook", given, available)
     extra = check_parameters(parameter or [], numbers, available)
+    if strict:
+        extra.setdefault("01", {})["strict"] = True
     common = common_parameters(dataset, profile, data, seed, name, runs)
     target = books.open_run(**common)
     missing = [n for number in numbers for n in books.missing_inputs(target.folder, number)]
@@ -361,7 +376,7 @@ def segment(
     ),
     runs: Runs = "",
     device: Device = "auto",
-    strict: Annotated[bool, typer.Option(help="stop at the first image that cannot be read")] = False,
+    strict: Strict = False,
 ) -> None:
     """Segment images at their own size with a trained run: masks, overlays, segmentation.csv."""
     from uslnet_core import pipeline
