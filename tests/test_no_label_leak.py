@@ -23,7 +23,9 @@ FORBIDDEN = ("uslnet_core.data.masks", "uslnet_core.evaluation")
 
 def training_modules() -> list[str]:
     """Everything that trains, orients, labels or sets a threshold."""
-    files = [PACKAGE / f"{name}.py" for name in ("uncertainty", "components", "segmenter", "refine", "losses", "encoder")]
+    files = [
+        PACKAGE / f"{name}.py" for name in ("uncertainty", "components", "segmenter", "refine", "losses", "encoder")
+    ]
     files += [*PACKAGE.glob("contrastive/*.py"), *PACKAGE.glob("saliency/*.py"), PACKAGE / "data" / "augment.py"]
     return sorted(name_of(file) for file in files)
 

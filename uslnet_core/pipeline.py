@@ -91,7 +91,8 @@ def prepare_images(run: Run, split: str, *, strict: bool = False) -> Stage:
         "size": config.images.size,
         "sources": source_digest(sources, config.seed),
     }
-    return run.make(f"01-data/images/{split}", compute, settings=settings)
+    stage = run.make(f"01-data/images/{split}", compute, settings=settings)
+    return refuse_skipped(stage) if strict else stage
 
 
 def prepare_masks(run: Run, split: str, *, strict: bool = False) -> Stage | None:
@@ -113,7 +114,20 @@ def prepare_masks(run: Run, split: str, *, strict: bool = False) -> Stage | None
         return {"masks": len(sources) - len(skipped), "skipped": len(skipped)}
 
     settings = {"size": config.images.size, "sources": source_digest(sources, config.seed)}
-    return run.make(f"01-data/masks/{split}", compute, settings=settings, inputs=[images])
+    stage = run.make(f"01-data/masks/{split}", compute, settings=settings, inputs=[images])
+    return refuse_skipped(stage) if strict else stage
+
+
+def refuse_skipped(stage: Stage) -> Stage:
+    """Refuse a stage that an earlier call, not strict, made without some files.
+
+    Raises:
+        DataError: a file was left out; the message names the first.
+    """
+    if stage.manifest.facts["skipped"]:
+        count, first = stage.manifest.facts["skipped"], pd.read_csv(stage / "skipped.csv")["reason"].iloc[0]
+        raise DataError(f"{stage.name} leaves out {count} files. The first: {first} Or go on without --strict.")
+    return stage
 
 
 def truth_sources(run: Run, split: str, images: ImageSet) -> list[MaskSource]:
