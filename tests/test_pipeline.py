@@ -253,19 +253,21 @@ STAGES = ["02-contrastive/simclr", "03-saliency", "04-labels", "05-segmenter/ite
 STAGES += ["07-evaluation/validation"]
 
 
-@pytest.fixture
-def changed(scored_run, monkeypatch):
+@pytest.fixture(scope="module")
+def changed(scored_run):
     """Which stages a change of the configuration would make anew, their inputs being the same."""
+    stages = {name: scored_run.open(name) for name in stage_names(scored_run.folder)}  # their files are hashed once
 
     def settings_of(config) -> dict[str, dict]:
         found = {}
 
         def note(self, name, compute, *, settings, inputs=(), device="cpu"):
             found[name] = settings
-            return read_stage(self.folder, name)
+            return stages[name]
 
-        with monkeypatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Run, "make", note)
+            patch.setattr(Run, "open", lambda self, name: stages[name])
             run = Run(scored_run.folder, config)
             pipeline.learn_features(run)
             pipeline.make_saliency(run)
@@ -275,8 +277,10 @@ def changed(scored_run, monkeypatch):
             pipeline.evaluate(run)
         return json.loads(json.dumps(found))
 
+    before = settings_of(scored_run.config)
+
     def compare(config) -> set[str]:
-        before, after = settings_of(scored_run.config), settings_of(config)
+        after = settings_of(config)
         return {name for name in STAGES if before[name] != after[name]}
 
     return compare

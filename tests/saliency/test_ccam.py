@@ -256,7 +256,7 @@ def test_training_repeats_and_leaves_a_frozen_encoder_alone(encoder, tiny, cpu, 
 
 def test_training_along_changes_the_encoder(encoder, tiny, cpu, pictures):
     before = as_bytes(encoder)
-    out = train_ccam(pictures, encoder, tiny(saliency={"train_encoder": True}), cpu)
+    out = train_ccam(pictures, encoder, tiny(saliency={"train_encoder": True, "epochs": 1}), cpu)
     assert as_bytes(out.model.encoder) != before
 
 
