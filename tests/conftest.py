@@ -87,7 +87,7 @@ def cpu(tiny):
     return make_fabric(tiny().compute)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")  # before the module's own trainings: other numbers of threads give other last bits
 def one_thread():
     """Sums in one order: what must be the same to the last byte is computed by one thread."""
     import torch

@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from uslnet_core import book, cli
+from uslnet_core.config import configure
 from uslnet_core.errors import ConfigError, RunError
+from uslnet_core.runs import Run
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
@@ -85,13 +87,28 @@ def test_a_notebook_without_parameters_is_refused(tmp_path: Path) -> None:
         book.read_parameters(tmp_path / "x.ipynb")
 
 
-def test_missing_inputs_follow_the_chain(tmp_path: Path) -> None:
-    assert book.missing_inputs(tmp_path, "04") == ["01", "02", "03"]
-    for stage in ("01-data/images/train", "02-contrastive/simclr"):
-        (tmp_path / stage).mkdir(parents=True)
-        (tmp_path / stage / "manifest.json").write_text("{}")
-    assert book.missing_inputs(tmp_path, "04") == ["03"]
-    assert book.missing_inputs(tmp_path, "00") == []
+def test_missing_and_stale_inputs_follow_the_chain(tmp_path: Path) -> None:
+    run = Run(tmp_path / "synthetic-quick", configure())
+
+    def make(name: str, text: str, *inputs: str) -> None:
+        run.make(
+            name,
+            lambda folder: (folder / "file").write_text(text) and None,
+            settings={"text": text},
+            inputs=[run.open(each) for each in inputs],
+        )
+
+    assert book.missing_inputs(run.folder, "04") == ["01", "02", "03"]
+    make("01-data/images/train", "images")
+    make("02-contrastive/simclr", "encoder", "01-data/images/train")
+    assert book.missing_inputs(run.folder, "04") == ["03"]
+    make("03-saliency", "maps", "02-contrastive/simclr")
+    assert book.missing_inputs(run.folder, "04") == []
+    make("02-contrastive/simclr", "another encoder", "01-data/images/train")
+    assert book.missing_inputs(run.folder, "04") == ["03"]
+    assert book.missing_inputs(run.folder, "00") == []
+    with pytest.raises(RunError, match=r"03-saliency of synthetic-quick is stale.*\n  uslnet run 03 --with-inputs"):
+        run.open("03-saliency")
 
 
 def test_segment_names_the_runs_that_are_there(
@@ -132,6 +149,12 @@ def test_ph2_says_where_its_form_is(
     assert call(monkeypatch, "data", "fetch", "ph2", "--data", str(tmp_path)) == 2
     said = capsys.readouterr()
     assert "form" in (said.out + said.err).lower()
+
+
+def test_shapes_of_settings_are_checked() -> None:
+    for wrong in ({"backbone": {"a": 1}}, {"saliency": {"stages": ()}}, {"contrastive": {"crop_area": (1.0, 0.2)}}):
+        with pytest.raises(ConfigError):
+            configure(**wrong)
 
 
 def test_open_run_refuses_low_not_below_high(project: Path) -> None:

@@ -165,3 +165,14 @@ def test_scrambled_masks_change_no_trained_byte_and_the_scores(tmp_path, tiny, o
     predictions = [(stage / "predictions.npy").read_bytes() for stage in (score_before, score_after)]
     scores = [(stage / "per_image.csv").read_bytes() for stage in (score_before, score_after)]
     assert predictions[0] == predictions[1] and scores[0] != scores[1]
+
+
+def test_the_pipeline_keeps_training_and_scoring_in_different_files() -> None:
+    folder = Path(uslnet_core.__file__).parent / "pipeline"
+    reads_masks = {}
+    for name in ("images", "training", "weights", "scoring"):
+        source = (folder / f"{name}.py").read_text(encoding="utf-8")
+        imported = {n.module for n in ast.walk(ast.parse(source)) if isinstance(n, ast.ImportFrom)}
+        forbidden = {"uslnet_core.data.masks", "uslnet_core.evaluation", "uslnet_core.pipeline.scoring"}
+        reads_masks[name] = bool(imported & forbidden)
+    assert reads_masks == {"images": False, "training": False, "weights": False, "scoring": True}

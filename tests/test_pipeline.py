@@ -136,7 +136,7 @@ def test_labels_go_in_batches_and_regions_count_on(tmp_path, monkeypatch):
     config = configure(uncertainty={"min_area": 0.0}).uncertainty
     tables = []
     for size in (3, 64):
-        monkeypatch.setattr(pipeline, "LABEL_BATCH", size)
+        monkeypatch.setattr(pipeline.training, "LABEL_BATCH", size)
         folder = tmp_path / str(size)
         folder.mkdir()
         pipeline.write_labels(saliency, config, folder)
@@ -196,7 +196,7 @@ def test_scores_are_those_of_the_predictions(scored_run):
 
 
 def test_without_masks_there_are_predictions_and_no_scores(scored_run, monkeypatch):
-    monkeypatch.setattr(pipeline, "prepare_masks", lambda run, split: None)
+    monkeypatch.setattr(pipeline.scoring, "prepare_masks", lambda run, split: None)
     before = scored_run.open("07-evaluation/validation")
     run = beside(scored_run, "blind")
     shutil.copytree(scored_run.folder, run.folder, copy_function=shutil.copy)

@@ -18,7 +18,7 @@ from typing import Any
 from uslnet_core.compute import Progress
 from uslnet_core.config import check_choice, configure
 from uslnet_core.errors import ConfigError, RunError, USLNetError
-from uslnet_core.runs import Run
+from uslnet_core.runs import Run, notebook_of, peek, stale_reason
 
 PROGRESS_FILE = "USLNET_PROGRESS_FILE"  # where a kernel that the command line started reports its progress
 DEVICE = "USLNET_DEVICE"  # the command line's choice of device, for the kernels it starts
@@ -242,11 +242,14 @@ def parse_parameter(text: str, known: Mapping[str, Parameter], notebook: str) ->
 
 
 def missing_inputs(folder: Path, number: str) -> list[str]:
-    """List the notebooks whose stage a notebook needs and this run folder lacks, in order."""
-    needed: list[str] = []
+    """List the notebooks whose stage a notebook needs and this run folder lacks, or holds only stale, in order."""
+    stages = peek(folder)
+    whole = {name for name, stage in stages.items() if not stale_reason(stage, stages)}
+    needed: set[str] = set()
     for before in READS.get(number, []):
-        if not any((folder / WRITES[before]).glob("**/manifest.json")):
-            needed += [n for n in [*missing_inputs(folder, before), before] if n not in needed]
+        made = [name for name in stages if name.startswith(WRITES[before]) and notebook_of(name) == before]
+        if not made or not whole.issuperset(made):
+            needed |= {*missing_inputs(folder, before), before}
     return sorted(needed)
 
 

@@ -265,7 +265,7 @@ def run(
     first = sorted(set(missing) - set(numbers))
     if first and not with_inputs:
         raise RunError(
-            f"{target.folder.name} lacks what notebook {', '.join(first)} makes. Make it first:\n"
+            f"{target.folder.name} lacks what notebook {', '.join(first)} makes, or has it stale. Make it first:\n"
             f"  {target.command(' '.join(first))}\nor add --with-inputs to this command."
         )
     rows = run_notebooks([*first, *numbers], common, extra)
@@ -300,10 +300,9 @@ def check_parameters(texts: list[str], numbers: list[str], available: dict[str, 
 
 def say_stale(folder: Path) -> None:
     """Name the stages that no longer follow from what they read."""
-    from uslnet_core.runs import list_stages, read_stage, stale_reason
+    from uslnet_core.runs import peek, stale_reason
 
-    names = [p.parent.relative_to(folder).as_posix() for p in list_stages(folder)]
-    stages = {name: read_stage(folder, name) for name in names}
+    stages = peek(folder)
     for name, stage in stages.items():
         if reason := stale_reason(stage, stages):
             out.print(f"Now stale: {name} ({reason})")

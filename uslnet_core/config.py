@@ -59,6 +59,13 @@ class ContrastiveConfig(Section):
     grey: Fraction = Field(0.2, description="share of the views turned grey")
     last_stride: Literal[1, 2] = Field(2, description="stride of the last stage while learning; features use 1")
 
+    @model_validator(mode="after")
+    def _crop_is_a_range(self) -> ContrastiveConfig:
+        least, most = self.crop_area
+        if not 0 < least <= most:
+            raise ValueError(f"crop_area must be (least, most) with 0 < least <= most, but is {self.crop_area}")
+        return self
+
 
 class SaliencyConfig(Section):
     """Stage 03: CCAM (paper 3.3)."""
@@ -69,7 +76,9 @@ class SaliencyConfig(Section):
     encoder_learning_rate: Rate = Field(1e-4, description="AdamW, for an encoder that trains along")
     weight_decay: float = Field(1e-4, ge=0.0, description="AdamW")
     alpha: float = Field(0.25, ge=0.0, description="decay of the rank weights exp(-alpha rank), CCAM's own value")
-    stages: tuple[Literal[1, 2, 3, 4], ...] = Field((3, 4), description="ResNet stages that are concatenated")
+    stages: tuple[Literal[1, 2, 3, 4], ...] = Field(
+        (3, 4), min_length=1, description="ResNet stages that are concatenated"
+    )
     margin: int = Field(32, ge=0, multiple_of=16, description="mirrored rim around the image while encoding, pixels")
     train_encoder: bool = Field(False, description="train the encoder along with the head")
 
@@ -94,7 +103,9 @@ class UncertaintyConfig(Section):
 class SegmenterConfig(Section):
     """Stages 05 and 06: one training of the segmenter (paper 3.5)."""
 
-    stages: tuple[Literal[1, 2, 3, 4], ...] = Field((2, 3, 4), description="ResNet stages that are summed")
+    stages: tuple[Literal[1, 2, 3, 4], ...] = Field(
+        (2, 3, 4), min_length=1, description="ResNet stages that are summed"
+    )
     width: Positive = Field(256, description="channels of the summed map (paper 3.5: 256)")
     batch_size: Positive = Field(32, description="images a step")
     learning_rate: Rate = Field(1e-3, description="peak of the one-cycle schedule, AdamW")
@@ -195,7 +206,9 @@ def configure(profile: str = "quick", *, dataset: str = "synthetic", seed: int =
     for name, value in sections.items():
         check_choice("configuration field", name, Config.model_fields)
         if isinstance(value, dict):
-            known = Config.model_fields[name].annotation.model_fields
+            known = getattr(Config.model_fields[name].annotation, "model_fields", None)
+            if known is None:
+                raise ConfigError(f"{name} is a single value, not a section: got {value!r}.")
             for field in value:
                 check_choice(f"field of {name}", field, known)
             merged[name] = merged.get(name, {}) | {k: v for k, v in value.items() if v is not None}

@@ -129,8 +129,8 @@ class Run:
             The stage, its files verified.
 
         Raises:
-            RunError: it is missing (the message names the notebook and the command that makes it), was edited, or was
-                made by another version.
+            RunError: it is missing or stale (the message names the notebook and the command that makes it), was edited,
+                or was made by another version.
         """
         stage = read_stage(self.folder, name)
         if stage is None:
@@ -138,6 +138,12 @@ class Run:
             raise RunError(
                 f"{self.folder.name} has no {name} yet. Notebook {notebook} makes it: run it first, or type\n"
                 f"  {self.command(notebook)} --with-inputs"
+            )
+        if reason := stale_reason(stage, peek(self.folder)):
+            notebook = notebook_of(name)
+            raise RunError(
+                f"{name} of {self.folder.name} is stale: {reason}. Run notebook {notebook} again, and those before it "
+                f"that are stale too:\n  {self.command(notebook)} --with-inputs"
             )
         return stage
 
@@ -270,6 +276,25 @@ def read_stage(run: Path, name: str) -> Stage | None:
 def list_stages(run: Path) -> list[Path]:
     """List the manifests of a run, in the order of the stages."""
     return sorted(p for p in run.glob(f"**/{MANIFEST}") if not any(x.startswith(".") for x in p.relative_to(run).parts))
+
+
+def peek(run: Path) -> dict[str, Stage]:
+    """Read the manifests of a run without verifying files; one that cannot be read is left out.
+
+    Args:
+        run: the run's folder.
+
+    Returns:
+        The stages by name.
+    """
+    stages = {}
+    for path in list_stages(run):
+        name = path.parent.relative_to(run).as_posix()
+        try:
+            stages[name] = Stage(name, path.parent, Manifest(**json.loads(path.read_text(encoding="utf-8"))))
+        except (OSError, TypeError, ValueError):
+            continue  # reading that stage itself says what is wrong with it
+    return stages
 
 
 def stale_reason(stage: Stage, stages: dict[str, Stage]) -> str:

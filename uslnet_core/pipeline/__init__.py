@@ -1,0 +1,70 @@
+"""One function per stage: what it reads, what it computes, what it writes.
+
+Each takes a :class:`~uslnet_core.runs.Run`, opens the stages it needs (a missing one names the notebook that makes it)
+and returns its own stage, made now or reused. Masks appear in :mod:`uslnet_core.pipeline.scoring` alone.
+"""
+
+from uslnet_core.pipeline.images import load_images, prepare_images, refuse_skipped, source_digest, train_split
+from uslnet_core.pipeline.scoring import (
+    evaluate,
+    load_masks,
+    model_name,
+    prepare_masks,
+    score_at_size,
+    score_native,
+    score_split,
+    score_table,
+    truth_sources,
+)
+from uslnet_core.pipeline.training import (
+    common_settings,
+    fabric_of,
+    fresh_segmenter,
+    last_segmenter,
+    learn_features,
+    load_ccam,
+    load_encoder,
+    load_labels,
+    load_saliency,
+    load_segmenter,
+    make_labels,
+    make_saliency,
+    refine,
+    train_iteration,
+    write_labels,
+)
+from uslnet_core.pipeline.weights import load_weights, save_weights
+
+__all__ = [
+    "common_settings",
+    "evaluate",
+    "fabric_of",
+    "fresh_segmenter",
+    "last_segmenter",
+    "learn_features",
+    "load_ccam",
+    "load_encoder",
+    "load_images",
+    "load_labels",
+    "load_masks",
+    "load_saliency",
+    "load_segmenter",
+    "load_weights",
+    "make_labels",
+    "make_saliency",
+    "model_name",
+    "prepare_images",
+    "prepare_masks",
+    "refine",
+    "refuse_skipped",
+    "save_weights",
+    "score_at_size",
+    "score_native",
+    "score_split",
+    "score_table",
+    "source_digest",
+    "train_iteration",
+    "train_split",
+    "truth_sources",
+    "write_labels",
+]

@@ -1,0 +1,74 @@
+"""Stage 01 as training sees it: images, and no masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from uslnet_core.data.datasets import image_sources
+from uslnet_core.data.images import ImageSet, write_images
+from uslnet_core.data.registry import DATASETS
+from uslnet_core.errors import DataError
+from uslnet_core.runs import Run, Stage, list_digest
+
+
+def train_split(run: Run) -> str:
+    """Name the part of the dataset that is trained on."""
+    return DATASETS[run.config.dataset].train_split
+
+
+def prepare_images(run: Run, split: str, *, strict: bool = False) -> Stage:
+    """Decode one part's images once, into a memory map at the run's size (``01-data/images/<split>``).
+
+    Args:
+        run: the run.
+        split: ``train``, ``validation``, ``test`` or ``all``.
+        strict: stop at the first image that cannot be read, instead of leaving it out.
+
+    Returns:
+        The stage: images.npy (N, S, S, 3) uint8, index.csv, skipped.csv.
+
+    Raises:
+        DataError: no image, an image that cannot be read under ``strict``, too little disk space.
+    """
+    config = run.config
+    count = config.images.count if split == train_split(run) else None
+    sources = image_sources(config.dataset, run.data, split, count=count, seed=config.seed)
+
+    def compute(folder: Path) -> dict[str, Any]:
+        skipped = write_images(sources, folder, config.images.size, strict=strict, progress=run.progress)
+        return {"images": len(sources) - len(skipped), "skipped": len(skipped)}
+
+    settings = {
+        "dataset": config.dataset,
+        "split": split,
+        "size": config.images.size,
+        "sources": source_digest(sources, config.seed),
+    }
+    stage = run.make(f"01-data/images/{split}", compute, settings=settings)
+    return refuse_skipped(stage) if strict else stage
+
+
+def refuse_skipped(stage: Stage) -> Stage:
+    """Refuse a stage that an earlier call, not strict, made without some files.
+
+    Raises:
+        DataError: a file was left out; the message names the first.
+    """
+    if stage.manifest.facts["skipped"]:
+        count, first = stage.manifest.facts["skipped"], pd.read_csv(stage / "skipped.csv")["reason"].iloc[0]
+        raise DataError(f"{stage.name} leaves out {count} files. The first: {first} Or go on without --strict.")
+    return stage
+
+
+def source_digest(sources: list[Any], seed: int) -> str:
+    """Hash where images or masks come from: names, sizes and times of files, or the seed of synthetic ones."""
+    paths = [s.path for s in sources if s.path is not None]
+    return list_digest(paths) if paths else f"synthetic seed {seed}: {sources[0].id} … {sources[-1].id}"
+
+
+def load_images(run: Run, split: str | None = None) -> ImageSet:
+    """Open the images of a part (default: the part that is trained on)."""
+    return ImageSet.open(run.open(f"01-data/images/{split or train_split(run)}").folder)

@@ -1,0 +1,140 @@
+"""Stage 07, and the masks that only it reads: nothing here feeds anything that trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from uslnet_core.data.images import ImageSet
+from uslnet_core.data.masks import MaskSet, MaskSource, mask_sources, read_mask, write_masks
+from uslnet_core.data.registry import DATASETS
+from uslnet_core.evaluation import counts, score, summarise
+from uslnet_core.pipeline.images import refuse_skipped, source_digest
+from uslnet_core.pipeline.training import fabric_of, load_ccam, load_segmenter
+from uslnet_core.runs import Run, Stage
+from uslnet_core.saliency.ccam import saliency_maps, upsample
+from uslnet_core.segmenter import predict
+
+
+def score_split(run: Run) -> str:
+    """Name the part that is scored: the run's choice, or the dataset's own. Test parts stay sealed unless asked for."""
+    return run.config.evaluation.split or DATASETS[run.config.dataset].score_split
+
+
+def prepare_masks(run: Run, split: str, *, strict: bool = False) -> Stage | None:
+    """Read one part's masks for scoring (``01-data/masks/<split>``); ``None`` where the dataset has none.
+
+    Nothing that trains may call this: the masks have a stage of their own, so changing them makes scores stale and no
+    trained stage.
+    """
+    config = run.config
+    images = run.open(f"01-data/images/{split}")
+    sources = truth_sources(run, split, ImageSet.open(images.folder))
+    if not sources:
+        return None
+
+    def compute(folder: Path) -> dict[str, Any]:
+        skipped = write_masks(
+            sources, images / "index.csv", folder, config.images.size, strict=strict, progress=run.progress
+        )
+        return {"masks": len(sources) - len(skipped), "skipped": len(skipped)}
+
+    settings = {"size": config.images.size, "sources": source_digest(sources, config.seed)}
+    stage = run.make(f"01-data/masks/{split}", compute, settings=settings, inputs=[images])
+    return refuse_skipped(stage) if strict else stage
+
+
+def truth_sources(run: Run, split: str, images: ImageSet) -> list[MaskSource]:
+    """List the masks that belong to these images; a dataset may have none."""
+    known = set(images.ids)
+    found = mask_sources(run.config.dataset, run.data, split, count=len(images), seed=run.config.seed)
+    return [source for source in found if source.id in known]
+
+
+def load_masks(run: Run, split: str) -> MaskSet | None:
+    """Open the masks of a part, for scoring and for nothing else; ``None`` where there are none."""
+    stage = prepare_masks(run, split)
+    return MaskSet.open(stage.folder) if stage else None
+
+
+def model_name(iteration: int) -> str:
+    """Name an iteration as the paper's tables do: Model 4, then Model 5_1, Model 5_2 and so on."""
+    return f"Model 5_{iteration}" if iteration else "Model 4"
+
+
+def evaluate(run: Run, split: str | None = None) -> Stage:
+    """Predict one part with every model of the run and, where there are masks, score it (``07-evaluation/<split>``).
+
+    Model 1 is CCAM cut at the threshold, Model 4 the segmenter of iteration 0, Model 5_k iteration k.
+
+    Returns:
+        The stage: predictions.npy (M, N, S, S) bool, models.csv, and with masks per_image.csv (a row per model, image
+        and size) and summary.csv (per image and pooled, with 95 % intervals).
+    """
+    config, fabric = run.config, fabric_of(run)
+    split = split or score_split(run)
+    images = run.open(f"01-data/images/{split}")
+    saliency = run.open("03-saliency")
+    iterations = [run.open(f"05-segmenter/iteration-{k}") for k in range(config.refinement.iterations)]
+    masks = prepare_masks(run, split)
+    image_set = ImageSet.open(images.folder)
+
+    def compute(folder: Path) -> dict[str, Any]:
+        coarse = saliency_maps(load_ccam(run), image_set, fabric, progress=run.progress)
+        maps = {"Model 1": upsample(torch.from_numpy(coarse), image_set.size).numpy()}
+        for k, stage in enumerate(iterations):
+            maps[model_name(k)] = predict(load_segmenter(stage), image_set, fabric, progress=run.progress)
+        threshold = config.evaluation.threshold
+        np.save(folder / "predictions.npy", np.stack([m > threshold for m in maps.values()]))
+        pd.DataFrame({"model": list(maps)}).to_csv(folder / "models.csv", index=False)
+        if masks is None:
+            return {"scored": 0}
+        truth = MaskSet.open(masks.folder)
+        native = score_native(run, split, maps, image_set, truth)
+        per_image = pd.concat([score_at_size(maps, truth, image_set, threshold), native])
+        per_image.to_csv(folder / "per_image.csv", index=False)
+        tables = [
+            summarise(part.drop(columns="size"), resamples=config.evaluation.resamples).assign(size=size)
+            for size, part in per_image.groupby("size", sort=False)
+        ]
+        pd.concat(tables).to_csv(folder / "summary.csv", index=False)
+        return {"scored": int(per_image["id"].nunique())}
+
+    inputs = [images, saliency, *iterations, *([masks] if masks else [])]
+    settings = {"evaluation": config.evaluation.model_dump(mode="json", exclude={"split"}), "split": split}
+    return run.make(f"07-evaluation/{split}", compute, settings=settings, inputs=inputs, device=str(fabric.device))
+
+
+def score_at_size(maps: dict[str, np.ndarray], masks: MaskSet, images: ImageSet, threshold: float) -> pd.DataFrame:
+    """Score every model at the run's size: the primary score. A row per model and image that has a mask."""
+    ids = list(masks.scored_ids)
+    truth = masks.select(ids)
+    rows = [images.ids.index(i) for i in ids]
+    return pd.concat([score_table(name, m[rows] > threshold, truth, ids, str(images.size)) for name, m in maps.items()])
+
+
+def score_native(run: Run, split: str, maps: dict[str, np.ndarray], images: ImageSet, masks: MaskSet) -> pd.DataFrame:
+    """Score every model at each mask's own size: probabilities upsampled bilinearly, then cut."""
+    position, scored = {name: k for k, name in enumerate(images.ids)}, set(masks.scored_ids)
+    tables = []
+    for source in truth_sources(run, split, images):
+        if source.path is None or source.id not in scored:
+            continue  # synthetic masks have no size of their own
+        truth = read_mask(source.path)
+        for name, values in maps.items():
+            probability = torch.from_numpy(values[position[source.id]])[None, None]
+            large = nn.functional.interpolate(probability, truth.shape, mode="bilinear", align_corners=False)[0].numpy()
+            mask = large > run.config.evaluation.threshold
+            tables.append(score_table(name, mask, truth[None], [source.id], "native"))
+    return pd.concat(tables) if tables else pd.DataFrame()
+
+
+def score_table(model: str, prediction: np.ndarray, truth: np.ndarray, ids: list[str], size: str) -> pd.DataFrame:
+    """Put metrics and pixel counts of one model side by side, a row an image."""
+    frame = pd.concat([score(prediction, truth), counts(prediction, truth)], axis=1)
+    return frame.assign(model=model, id=ids, size=size)[["model", "size", "id", *frame.columns]]
