@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -315,7 +316,7 @@ def test_a_change_makes_anew_what_it_concerns_and_nothing_else(changed, tiny, ch
         (pipeline.learn_features, "01-data/images/train", "01"),
         (pipeline.make_labels, "03-saliency", "03"),
         (pipeline.load_encoder, "02-contrastive/simclr", "02"),
-        (pipeline.evaluate, "01-data/images/validation", "01"),
+        (pipeline.refine, "01-data/images/train", "01"),
     ],
 )
 def test_what_is_missing_is_named_with_its_notebook(tmp_path, tiny, make, missing, notebook):
@@ -397,3 +398,25 @@ def test_the_last_segmenter_is_the_last_by_number(trained_run, tmp_path):
 
 def test_names_of_models():
     assert [pipeline.model_name(k) for k in range(3)] == ["Model 4", "Model 5_1", "Model 5_2"]
+
+
+def test_a_stale_segmenter_is_not_handed_out(tmp_path, tiny, trained_run):
+    folder = tmp_path / "synthetic-quick"
+    shutil.copytree(trained_run.folder, folder)
+    run = replace(trained_run, folder=folder, config=tiny(uncertainty={"low": 0.4}))
+    pipeline.make_labels(run)
+    with pytest.raises(RunError, match="stale"):
+        pipeline.last_segmenter(folder)
+
+
+def test_a_stage_of_another_seed_is_refused(tmp_path, tiny, trained_run):
+    run = replace(trained_run, config=tiny(seed=1))
+    with pytest.raises(RunError, match="--seed 0"):
+        pipeline.load_encoder(run)
+
+
+def test_a_sealed_part_is_decoded_when_it_is_asked_for(tmp_path, trained_run):
+    folder = tmp_path / "synthetic-quick"
+    shutil.copytree(trained_run.folder, folder)
+    stage = pipeline.evaluate(replace(trained_run, folder=folder), "test")
+    assert stage.name == "07-evaluation/test" and (folder / "01-data/images/test/images.npy").exists()

@@ -269,6 +269,7 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, Any], progres
         NotebookError: a cell raised; the message is the error's own if it is one of ours.
     """
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     output.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
@@ -284,6 +285,11 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, Any], progres
             cwd=notebook.parent,
             extra_arguments=["--IPKernelApp.log_level=40"],  # says nothing of local sockets without encryption
         )
+    except DeadKernelError:
+        raise NotebookError(
+            f"Notebook {notebook.stem} stopped: its kernel died, most likely for want of memory. Take fewer images (-p "
+            f"count in notebook 01) or a smaller profile.\nThe copy as far as it came: {output}"
+        ) from None
     except papermill.PapermillExecutionError as error:
         known = {c.__name__ for c in all_subclasses(USLNetError)}
         name = error.ename.split(".")[-1]

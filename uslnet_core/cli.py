@@ -48,9 +48,13 @@ def main() -> None:
     except USLNetError as error:
         err.print(f"[bold red]Error:[/] {escape(str(error))}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        err.print("Stopped. Whole stages are kept; the same command goes on from there.")
-        sys.exit(130)
+    except OSError as error:
+        err.print(f"[bold red]Error:[/] {escape(f'{error.filename or error}: {error.strerror or error}')}")
+        sys.exit(2)
+    except SystemExit as stop:
+        if stop.code == 130:  # typer's word for Ctrl-C
+            err.print("Stopped. Whole stages are kept; the same command goes on from there.")
+        raise
 
 
 def escape(text: str) -> str:
@@ -260,15 +264,17 @@ def run(
         extra.setdefault("01", {})["strict"] = True
     common = common_parameters(dataset, profile, data, seed, name, runs)
     target = books.open_run(**common)
-    missing = [n for number in numbers for n in books.missing_inputs(target.folder, number)]
-    missing = [n for n in dict.fromkeys(missing) if n not in numbers or not with_inputs]
-    first = sorted(set(missing) - set(numbers))
+    first = sorted({n for number in numbers for n in books.missing_inputs(target.folder, number)} - set(numbers))
     if first and not with_inputs:
         raise RunError(
             f"{target.folder.name} lacks what notebook {', '.join(first)} makes, or has it stale. Make it first:\n"
             f"  {target.command(' '.join(first))}\nor add --with-inputs to this command."
         )
-    rows = run_notebooks([*first, *numbers], common, extra)
+    rows: list[dict[str, Any]] = []
+    for number in sorted(set(numbers)):
+        # Asked again before each one: the notebook before may have made later stages stale.
+        before = books.missing_inputs(target.folder, number) if with_inputs else []
+        rows += run_notebooks([*before, number], common, extra)
     for row in rows:
         if row["number"] in numbers:
             out.print(f"To look at it: {books.export_html(row['executed'])}")
@@ -392,7 +398,7 @@ def segment(
         table = segment_files(paths, out_folder, predictor, strict=strict, progress=report)
     done, doubtful = int(table["mask"].notna().sum()), table[table["warning"] != ""]
     out.print(f"{done} of {len(table)} images segmented with {stage.name} of {run}, into {out_folder}")
-    if run.startswith("synthetic"):
+    if stage.manifest.config["dataset"] == "synthetic":
         out.print(
             "This run has seen drawn images only: on real ones, train on real ones first (uslnet book --dataset …)."
         )

@@ -36,7 +36,10 @@ def record(run: Run, target: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     split = pipeline.score_split(run)
     stage = run.open(f"07-evaluation/{split}")
-    summary, per_image = pd.read_csv(stage / "summary.csv"), pd.read_csv(stage / "per_image.csv", dtype={"size": str})
+    summary, per_image = (
+        pd.read_csv(stage / "summary.csv"),
+        pd.read_csv(stage / "per_image.csv", dtype={"id": str, "size": str}),
+    )
     summary.round(5).to_csv(folder / "summary.csv", index=False)
     per_image.round(5).to_csv(folder / "per_image.csv", index=False)
     primary = summary[summary["size"] != "native"]

@@ -117,6 +117,8 @@ class Run:
             parts.append(f"--dataset {self.config.dataset}")
         if self.config.profile != "quick":
             parts.append(f"--profile {self.config.profile}")
+        if self.config.seed:
+            parts.append(f"--seed {self.config.seed}")
         return " ".join(parts + ([f"--name {name}"] if name else []))
 
     def open(self, name: str) -> Stage:
@@ -138,6 +140,12 @@ class Run:
             raise RunError(
                 f"{self.folder.name} has no {name} yet. Notebook {notebook} makes it: run it first, or type\n"
                 f"  {self.command(notebook)} --with-inputs"
+            )
+        seed = stage.manifest.settings.get("seed", self.config.seed)
+        if seed != self.config.seed:
+            raise RunError(
+                f"{name} of {self.folder.name} was made with seed {seed}, but this is seed {self.config.seed}. Give "
+                f"--seed {seed}, or keep seeds apart with --name."
             )
         if reason := stale_reason(stage, peek(self.folder)):
             notebook = notebook_of(name)
@@ -297,19 +305,22 @@ def peek(run: Path) -> dict[str, Stage]:
     return stages
 
 
-def stale_reason(stage: Stage, stages: dict[str, Stage]) -> str:
+def stale_reason(stage: Stage, stages: dict[str, Stage], *, gone_is_stale: bool = True) -> str:
     """Say why a stage no longer follows from the stages it read; empty if it does.
 
     Args:
         stage: the stage to judge.
         stages: all stages of the run by name.
+        gone_is_stale: whether a stage that was read and is not there any more counts; a model may be kept alone.
     """
     for name, fingerprint in stage.manifest.inputs.items():
         if name not in stages:
-            return f"{name} is gone"
+            if gone_is_stale:
+                return f"{name} is gone"
+            continue
         if stages[name].manifest.fingerprint != fingerprint:
             return f"{name} was made again since"
-        if upstream := stale_reason(stages[name], stages):
+        if upstream := stale_reason(stages[name], stages, gone_is_stale=gone_is_stale):
             return f"{name} is stale: {upstream}"
     return ""
 
@@ -318,7 +329,7 @@ def notebook_of(stage: str) -> str:
     """Name the notebook that makes a stage."""
     if stage.startswith("05-segmenter"):
         return "05" if stage.endswith("iteration-0") else "06"
-    return NOTEBOOK_OF[stage.split("/")[0]]
+    return NOTEBOOK_OF.get(stage.split("/")[0], "?")
 
 
 def digest(value: Any) -> str:

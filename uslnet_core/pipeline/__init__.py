@@ -4,7 +4,14 @@ Each takes a :class:`~uslnet_core.runs.Run`, opens the stages it needs (a missin
 and returns its own stage, made now or reused. Masks appear in :mod:`uslnet_core.pipeline.scoring` alone.
 """
 
-from uslnet_core.pipeline.images import load_images, prepare_images, refuse_skipped, source_digest, train_split
+from uslnet_core.pipeline.images import (
+    image_size,
+    load_images,
+    prepare_images,
+    refuse_skipped,
+    source_digest,
+    train_split,
+)
 from uslnet_core.pipeline.scoring import (
     evaluate,
     load_masks,
@@ -40,6 +47,7 @@ __all__ = [
     "evaluate",
     "fabric_of",
     "fresh_segmenter",
+    "image_size",
     "last_segmenter",
     "learn_features",
     "load_ccam",

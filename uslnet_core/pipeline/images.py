@@ -69,6 +69,11 @@ def source_digest(sources: list[Any], seed: int) -> str:
     return list_digest(paths) if paths else f"synthetic seed {seed}: {sources[0].id} … {sources[-1].id}"
 
 
+def image_size(run: Run, split: str | None = None) -> int:
+    """Give the side in pixels that a part's images were decoded at; later notebooks follow it."""
+    return run.open(f"01-data/images/{split or train_split(run)}").manifest.settings["size"]
+
+
 def load_images(run: Run, split: str | None = None) -> ImageSet:
     """Open the images of a part (default: the part that is trained on)."""
     return ImageSet.open(run.open(f"01-data/images/{split or train_split(run)}").folder)

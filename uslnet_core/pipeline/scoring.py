@@ -14,7 +14,7 @@ from uslnet_core.data.images import ImageSet
 from uslnet_core.data.masks import MaskSet, MaskSource, mask_sources, read_mask, write_masks
 from uslnet_core.data.registry import DATASETS
 from uslnet_core.evaluation import counts, score, summarise
-from uslnet_core.pipeline.images import refuse_skipped, source_digest
+from uslnet_core.pipeline.images import image_size, prepare_images, refuse_skipped, source_digest
 from uslnet_core.pipeline.training import fabric_of, load_ccam, load_segmenter
 from uslnet_core.runs import Run, Stage
 from uslnet_core.saliency.ccam import saliency_maps, upsample
@@ -33,18 +33,16 @@ def prepare_masks(run: Run, split: str, *, strict: bool = False) -> Stage | None
     trained stage.
     """
     config = run.config
-    images = run.open(f"01-data/images/{split}")
+    images, size = run.open(f"01-data/images/{split}"), image_size(run, split)
     sources = truth_sources(run, split, ImageSet.open(images.folder))
     if not sources:
         return None
 
     def compute(folder: Path) -> dict[str, Any]:
-        skipped = write_masks(
-            sources, images / "index.csv", folder, config.images.size, strict=strict, progress=run.progress
-        )
+        skipped = write_masks(sources, images / "index.csv", folder, size, strict=strict, progress=run.progress)
         return {"masks": len(sources) - len(skipped), "skipped": len(skipped)}
 
-    settings = {"size": config.images.size, "sources": source_digest(sources, config.seed)}
+    settings = {"size": size, "sources": source_digest(sources, config.seed)}
     stage = run.make(f"01-data/masks/{split}", compute, settings=settings, inputs=[images])
     return refuse_skipped(stage) if strict else stage
 
@@ -78,7 +76,8 @@ def evaluate(run: Run, split: str | None = None) -> Stage:
     """
     config, fabric = run.config, fabric_of(run)
     split = split or score_split(run)
-    images = run.open(f"01-data/images/{split}")
+    name = f"01-data/images/{split}"  # a sealed part is decoded when it is asked for, not before
+    images = run.open(name) if (run.folder / name).exists() else prepare_images(run, split)
     saliency = run.open("03-saliency")
     iterations = [run.open(f"05-segmenter/iteration-{k}") for k in range(config.refinement.iterations)]
     masks = prepare_masks(run, split)

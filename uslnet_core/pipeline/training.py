@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from uslnet_core.contrastive.pretrain import pretrain
 from uslnet_core.data.images import ImageSet
 from uslnet_core.encoder import Encoder
 from uslnet_core.errors import ConfigError, RunError
-from uslnet_core.pipeline.images import train_split
+from uslnet_core.pipeline.images import image_size, train_split
 from uslnet_core.pipeline.weights import load_weights, save_weights
 from uslnet_core.refine import train_segmenter
-from uslnet_core.runs import Run, Stage, read_stage
+from uslnet_core.runs import Run, Stage, peek, read_stage, stale_reason
 from uslnet_core.saliency.ccam import CCAM, train_ccam, upsample
 from uslnet_core.segmenter import Segmenter, predict
 from uslnet_core.uncertainty import UncertaintyModule
@@ -93,7 +94,7 @@ def make_saliency(run: Run) -> Stage:
 def load_saliency(run: Run, size: int | None = None) -> np.ndarray:
     """Load the training images' saliency, (N, size, size) float32 in [0, 1] (default: the images' size)."""
     maps = torch.from_numpy(np.load(run.open("03-saliency") / "maps.npy"))
-    return upsample(maps, size or run.config.images.size).numpy()
+    return upsample(maps, size or image_size(run)).numpy()
 
 
 def load_ccam(run: Run) -> CCAM:
@@ -112,7 +113,7 @@ def make_labels(run: Run) -> Stage:
         image, regions.csv with a row a component.
     """
     saliency = run.open("03-saliency")
-    settings = {"uncertainty": run.config.uncertainty.model_dump(mode="json"), "size": run.config.images.size}
+    settings = {"uncertainty": run.config.uncertainty.model_dump(mode="json"), "size": image_size(run)}
 
     def compute(folder: Path) -> dict[str, Any]:
         return write_labels(load_saliency(run), run.config.uncertainty, folder)
@@ -198,7 +199,7 @@ def train_iteration(run: Run, iteration: int) -> Stage:
     settings = common_settings(run, fabric) | {
         "segmenter": config.segmenter.model_dump(mode="json"),
         "refinement": refinement,
-        "size": config.images.size,
+        "size": image_size(run),
     }
     if iteration:
         settings["uncertainty"] = config.uncertainty.model_dump(mode="json")
@@ -239,11 +240,16 @@ def last_segmenter(run_folder: Path) -> tuple[Segmenter, Stage]:
     Raises:
         RunError: the folder is no run, or no iteration was trained.
     """
-    found = sorted(run_folder.glob("05-segmenter/iteration-*/manifest.json"), key=lambda p: int(p.parent.name[10:]))
-    if not found:
-        there = "is not there" if not run_folder.exists() else "holds no trained segmenter"
-        raise RunError(f"The run {run_folder} {there}. Train one first: uslnet book, or uslnet run 06 --with-inputs.")
-    stage = read_stage(run_folder, f"05-segmenter/{found[-1].parent.name}")
+    stages = peek(run_folder)
+    found = [name for name in stages if re.fullmatch(r"05-segmenter/iteration-\d+", name)]
+    current = [name for name in found if not stale_reason(stages[name], stages, gone_is_stale=False)]
+    if not current:
+        there = "holds only stale segmenters" if found else "holds no trained segmenter"
+        there = there if run_folder.exists() else "is not there"
+        raise RunError(
+            f"The run {run_folder} {there}. Train one first: uslnet book, or uslnet run 05 06 --with-inputs."
+        )
+    stage = read_stage(run_folder, max(current, key=lambda name: int(name.rpartition("-")[2])))
     assert stage is not None
     return load_segmenter(stage), stage
 
