@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import logging
 import os
 import re
 import shutil
@@ -271,6 +272,8 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, Any], progres
     import papermill
     from nbclient.exceptions import DeadKernelError
 
+    # Papermill's own check of names warns of lines that it cannot read; names and types were checked before, in full.
+    logging.getLogger("papermill").setLevel(logging.ERROR)
     output.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     before = os.environ.get(PROGRESS_FILE)
