@@ -87,6 +87,14 @@ def test_a_notebook_without_parameters_is_refused(tmp_path: Path) -> None:
         book.read_parameters(tmp_path / "x.ipynb")
 
 
+@pytest.mark.parametrize("source", ["high: float = 1 / 3  # computed", "high: float = = 1"])
+def test_an_edited_parameters_cell_is_named(tmp_path: Path, source: str) -> None:
+    cell = nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]})
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "04_x.ipynb")
+    with pytest.raises(ConfigError, match="04_x.ipynb, parameters cell"):
+        book.read_parameters(tmp_path / "04_x.ipynb")
+
+
 def test_missing_and_stale_inputs_follow_the_chain(tmp_path: Path) -> None:
     run = Run(tmp_path / "synthetic-quick", configure())
 

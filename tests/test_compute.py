@@ -107,3 +107,8 @@ def test_a_gpu_that_is_not_there(monkeypatch):
 def test_quiet_says_nothing(capsys):
     quiet("x", 1, 2)
     assert capsys.readouterr().out == ""
+
+
+def test_more_than_one_process_is_refused_until_it_exists():
+    with pytest.raises(ConfigError, match="processes"):
+        make_fabric(ComputeConfig(processes=2))

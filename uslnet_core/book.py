@@ -187,6 +187,7 @@ def read_parameters(notebook: Path) -> dict[str, Parameter]:
 
     Raises:
         RunError: the notebook has no cell tagged ``parameters``.
+        ConfigError: the cell is no Python, or a value in it is not a literal.
     """
     import nbformat  # here, since every kernel imports this module and nbformat takes seconds
 
@@ -195,10 +196,20 @@ def read_parameters(notebook: Path) -> dict[str, Parameter]:
     if source is None:
         raise RunError(f"{notebook.name} has no cell tagged 'parameters'.")
     lines, found = source.splitlines(), {}
-    for node in ast.parse(source).body:
+    try:
+        body = ast.parse(source).body
+    except SyntaxError as error:
+        raise ConfigError(f"{notebook.name}, parameters cell, line {error.lineno}: {error.msg}.") from None
+    for node in body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             comment = lines[node.end_lineno - 1].partition("#")[2].strip()
-            default = ast.literal_eval(node.value)
+            try:
+                default = ast.literal_eval(node.value)
+            except ValueError:
+                raise ConfigError(
+                    f"{notebook.name}, parameters cell: {node.target.id} = {ast.unparse(node.value)} is no literal. "
+                    "Write the number or the text itself."
+                ) from None
             found[node.target.id] = Parameter(node.target.id, ast.unparse(node.annotation), default, comment)
     return found
 

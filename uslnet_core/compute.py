@@ -32,8 +32,12 @@ def make_fabric(config: ComputeConfig) -> Fabric:
         A lightning-fabric object; ``fabric.device`` and ``fabric.autocast()`` are what training uses.
 
     Raises:
-        ConfigError: a GPU is asked for and there is none.
+        ConfigError: a GPU is asked for and there is none, or more than one process.
     """
+    if config.processes > 1:
+        raise ConfigError(
+            f"compute.processes is {config.processes}, but training on several devices is not built yet. Use 1."
+        )
     has_gpu = torch.cuda.is_available()
     if config.device == "gpu" and not has_gpu:
         raise ConfigError("compute.device is 'gpu', but torch sees no GPU here. Use 'auto' or 'cpu'.")
