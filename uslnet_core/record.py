@@ -11,6 +11,7 @@ import pandas as pd
 
 from uslnet_core import figures, pipeline
 from uslnet_core.data.images import ImageSet
+from uslnet_core.errors import DataError
 from uslnet_core.evaluation import by_size, comparison, label_accuracy, wide
 from uslnet_core.runs import Run, Stage, list_stages, read_stage
 
@@ -30,12 +31,16 @@ def record(run: Run, target: Path) -> Path:
 
     Raises:
         RunError: a stage is missing.
-        DataError: the images have no masks, so that there is no score to record.
+        DataError: nothing was scored, or the images are synthetic: such scores do not stand beside the paper's.
     """
-    folder = target / run.folder.name
-    folder.mkdir(parents=True, exist_ok=True)
     split = pipeline.score_split(run)
     stage = run.open(f"07-evaluation/{split}")
+    if run.config.dataset == "synthetic":
+        raise DataError(f"{run.folder.name} is made of synthetic images: only runs on real ones are recorded.")
+    if not stage.manifest.facts["scored"]:
+        raise DataError(f"{run.folder.name} has no masks for {split}, so there is no score to record.")
+    folder = target / run.folder.name
+    folder.mkdir(parents=True, exist_ok=True)
     summary, per_image = (
         pd.read_csv(stage / "summary.csv"),
         pd.read_csv(stage / "per_image.csv", dtype={"id": str, "size": str}),
