@@ -160,6 +160,14 @@ def test_masks_beside_the_images_and_hidden_files_are_no_images(tmp_path, pictur
     assert [str(name) for _, name in find_images([tmp_path])] == ["a.png"]
 
 
+def test_a_folder_of_masks_is_not_segmented_unless_it_is_named(tmp_path, picture):
+    for name in ("a.png", "Masks/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        picture().save(tmp_path / name)
+    assert [name.as_posix() for _, name in find_images([tmp_path])] == ["a.png"]
+    assert [name.as_posix() for _, name in find_images([tmp_path / "Masks"])] == ["a.png"]
+
+
 def test_a_file_that_is_named_is_taken_whatever_its_name(tmp_path, picture):
     picture().save(tmp_path / "my_mask.png")
     assert len(find_images([tmp_path / "my_mask.png"])) == 1
@@ -212,7 +220,7 @@ def test_strict_stops_at_the_first_bad_file(tmp_path, predictor, picture):
     cut(tmp_path / "b.jpg", picture())
     with pytest.raises(DataError, match="b.jpg is damaged or cut short"):
         segment_files([tmp_path], tmp_path / "out", predictor, strict=True)
-    assert not any(Path(name).name.startswith(".") for name in everything(tmp_path / "out"))
+    assert everything(tmp_path / "out") == ["masks/a.png", "overlays/a.jpg", "segmentation.csv"]
 
 
 def test_only_bad_files_is_an_error_and_writes_nothing(tmp_path, predictor):
@@ -285,7 +293,8 @@ def test_a_full_disk_halfway_leaves_whole_files_only(tmp_path, predictor, pictur
     monkeypatch.setattr(inference, "write_whole", full)
     with pytest.raises(DataError, match="No space left"):
         segment_files([tmp_path], tmp_path / "out", predictor)
-    assert everything(tmp_path / "out") == ["masks/a.png", "masks/b.png", "overlays/a.jpg"]
+    assert everything(tmp_path / "out") == ["masks/a.png", "overlays/a.jpg", "overlays/b.jpg", "segmentation.csv"]
+    assert list(pd.read_csv(tmp_path / "out" / "segmentation.csv")["file"]) == ["a.png"]
 
 
 def test_unique_names():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import uslnet_core.runs as runs_module
@@ -18,7 +18,6 @@ from uslnet_core.runs import (
     Stage,
     digest,
     link_or_copy,
-    list_digest,
     list_stages,
     notebook_of,
     read_stage,
@@ -424,12 +423,26 @@ def test_a_manifest_holds_no_absolute_path(run, tmp_path):
     assert str(tmp_path) not in text and str(Path.home()) not in text and os.getcwd() not in text
 
 
-def test_digests(tmp_path):
+def test_digests():
     assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1}) != digest({"a": 1, "b": [2, 1]})
-    files = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
-    for file in files:
-        np.save(file.open("wb"), np.zeros(3))
-    before = list_digest(files)
-    assert list_digest(files) == before
-    os.utime(files[1], (1, 1))
-    assert list_digest(files) != before
+
+
+def test_what_a_killed_process_left_is_taken_away_and_what_a_living_one_writes_is_not(run):
+    living, dead = os.getppid(), 2**22 + 1  # above the largest process number there can be
+    here = platform.node()
+    theirs = run.folder / f".03-saliency.{here}.{living}.tmp"
+    elsewhere = run.folder / f".03-saliency.another-machine.{dead}.tmp"
+    killed = [run.folder / f".03-saliency.{here}.{dead}.{end}" for end in ("tmp", "old")]
+    for folder in (theirs, elsewhere, *killed):
+        folder.mkdir(parents=True)
+        (folder / "half.npy").touch()
+    run.make("03-saliency", Writer(), settings={})
+    assert theirs.is_dir() and elsewhere.is_dir()
+    assert not any(folder.exists() for folder in killed)
+
+
+def test_a_stage_made_by_older_code_is_stale(run, monkeypatch):
+    run.make("03-saliency", Writer(), settings={})
+    monkeypatch.setitem(runs_module.STAGE_VERSIONS, "03-saliency", 2)
+    with pytest.raises(RunError, match="another version of its code"):
+        run.open("03-saliency")

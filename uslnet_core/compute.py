@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import torch
@@ -47,6 +48,11 @@ def make_fabric(config: ComputeConfig) -> Fabric:
         gains = torch.cuda.is_bf16_supported() if on_gpu else torch.ops.mkldnn._is_mkldnn_bf16_supported()
         precision = "bf16-mixed" if gains else "32-true"
     return Fabric(accelerator="cuda" if on_gpu else "cpu", devices=config.processes, precision=precision)
+
+
+def cores() -> int:
+    """Count the processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def generator(*seeds: int) -> torch.Generator:

@@ -20,7 +20,7 @@ from skimage.segmentation import find_boundaries
 from uslnet_core.compute import Progress, quiet
 from uslnet_core.data.decoding import SUFFIXES
 from uslnet_core.data.images import read_image
-from uslnet_core.data.layouts import files_in, is_image
+from uslnet_core.data.layouts import MASK_FOLDER, files_in, is_image
 from uslnet_core.data.storage import without_folder
 from uslnet_core.errors import DataError
 from uslnet_core.segmenter import Segmenter
@@ -81,7 +81,7 @@ def find_images(paths: Iterable[Path], out: Path | None = None) -> list[tuple[Pa
 
     Args:
         paths: files, which are taken whatever their names, and folders that are searched with all that lies below them,
-            save hidden files and files named as masks or superpixels.
+            save hidden files, files named as masks or superpixels, and folders named ``masks``.
         out: where results go; what an earlier call left there is no image.
 
     Returns:
@@ -96,8 +96,10 @@ def find_images(paths: Iterable[Path], out: Path | None = None) -> list[tuple[Pa
     for path in paths:
         if path.is_dir():
             for file in files_in(path, is_image, nested=True):
-                if not any(folder in file.resolve().parents for folder in results):
-                    found.setdefault(file, file.relative_to(path))
+                relative = file.relative_to(path)
+                among_masks = MASK_FOLDER in [part.lower() for part in relative.parts[:-1]]
+                if not among_masks and not any(folder in file.resolve().parents for folder in results):
+                    found.setdefault(file, relative)
         elif path.exists():
             found.setdefault(path, Path(path.name))
         else:
@@ -139,7 +141,7 @@ def segment_files(
     """Segment files and folders: masks at each image's own size, overlays, and one table.
 
     A file is written under a temporary name and renamed when it is whole. An image that cannot be read is listed in the
-    table with its reason and left out, unless ``strict``.
+    table with its reason and left out, unless ``strict``. Where it stops halfway, the table lists what was done.
 
     Args:
         paths: files and folders.
@@ -153,25 +155,38 @@ def segment_files(
         unsure_share, pieces, warning.
 
     Raises:
-        DataError: nothing to segment, no image could be read, or ``strict`` and one could not.
+        DataError: nothing to segment, no image could be read, ``strict`` and one could not, or the disk is full.
     """
     files = find_images(paths, out)
-    rows, names = [], set()
-    for number, (file, relative) in enumerate(files, start=1):
-        name = unique_name(relative, names)
-        try:
-            image = read_image(file)
-        except DataError as error:
-            if strict:
-                raise
-            rows.append({"file": str(relative), "warning": f"not segmented: {without_folder(error, file)}"})
-        else:
-            rows.append({"file": str(relative)} | segment_one(image, name, out, predictor))
-        progress("segmenting", number, len(files))
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    rows: list[dict[str, object]] = []
+    names: set[str] = set()
+    try:
+        for number, (file, relative) in enumerate(files, start=1):
+            name = unique_name(relative, names)
+            try:
+                image = read_image(file)
+            except DataError as error:
+                if strict:
+                    raise
+                rows.append({"file": str(relative), "warning": f"not segmented: {without_folder(error, file)}"})
+            else:
+                rows.append({"file": str(relative)} | segment_one(image, name, out, predictor))
+            progress("segmenting", number, len(files))
+    except BaseException:
+        with suppress(DataError):  # of a full disk, say: that it is full is what the user must hear
+            write_results(rows, out)
+        raise
+    table = write_results(rows, out)
     if table["mask"].isna().all():
         raise DataError(f"None of the {len(files)} files could be read. The first: {table['warning'].iloc[0]}")
-    write_whole(out / "segmentation.csv", lambda path: table.to_csv(path, index=False))
+    return table
+
+
+def write_results(rows: list[dict[str, object]], out: Path) -> pd.DataFrame:
+    """Write ``segmentation.csv`` if any file was segmented, and give it as a table."""
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    if table["mask"].notna().any():
+        write_whole(out / "segmentation.csv", lambda path: table.to_csv(path, index=False))
     return table
 
 
@@ -182,8 +197,9 @@ def segment_one(image: np.ndarray, name: str, out: Path, predictor: Predictor) -
     pieces = int(ndimage.label(mask, structure=np.ones((3, 3)))[1])
     unsure = float(((probability >= 0.35) & (probability <= 0.65)).mean())
     mask_file, overlay_file = Path("masks") / f"{name}.png", Path("overlays") / f"{name}.jpg"
-    write_whole(out / mask_file, Image.fromarray(mask.astype(np.uint8) * 255).save)
+    # The mask last: on a disk that fills up in between, no mask is there that the table does not list.
     write_whole(out / overlay_file, lambda path: draw_overlay(image, mask).save(path, quality=90))
+    write_whole(out / mask_file, Image.fromarray(mask.astype(np.uint8) * 255).save)
     return {
         "mask": mask_file.as_posix(),
         "overlay": overlay_file.as_posix(),
@@ -236,7 +252,7 @@ def write_whole(target: Path, write: Callable[[Path], object]) -> None:
         fresh.replace(target)
     except OSError as error:
         raise DataError(
-            f"{target} could not be written ({error.strerror}). Choose another --out or free space."
+            f"{target} could not be written ({error.strerror or error}). Choose another --out or free space."
         ) from None
     finally:
         with suppress(OSError):  # where nothing could be written there is nothing to take away

@@ -16,13 +16,14 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from uslnet_core import __version__
@@ -51,6 +52,7 @@ class Manifest(BaseModel):
 
     format: int
     stage: str
+    version: int = 1
     key: str
     fingerprint: str
     made_with: str
@@ -181,15 +183,16 @@ class Run:
             DataError: the disk is full.
         """
         fingerprints = {stage.name: stage.manifest.fingerprint for stage in inputs}
-        root = name.split("/")[0]
-        key = digest([FORMAT, name, STAGE_VERSIONS[root], settings, fingerprints])
+        code = stage_version(name)
+        key = digest([FORMAT, name, code, settings, fingerprints])
         present = read_stage(self.folder, name)
         if present and present.manifest.key == key:
             return present
         shared = self._find_elsewhere(name, key)
-        target, fresh = self.folder / name, self.folder / f".{name.replace('/', '-')}.{os.getpid()}.tmp"
+        target = self.folder / name
+        fresh = self.folder / f".{name.replace('/', '-')}.{platform.node()}.{os.getpid()}.tmp"
         try:
-            shutil.rmtree(fresh, ignore_errors=True)
+            clear_leftovers(self.folder)
             fresh.mkdir(parents=True)
             if shared:
                 for file in [*shared.manifest.files, MANIFEST]:
@@ -202,6 +205,7 @@ class Run:
                 manifest = Manifest(
                     format=FORMAT,
                     stage=name,
+                    version=code,
                     key=key,
                     fingerprint=digest(files),
                     made_with=__version__,
@@ -313,6 +317,8 @@ def stale_reason(stage: Stage, stages: dict[str, Stage], *, gone_is_stale: bool 
         stages: all stages of the run by name.
         gone_is_stale: whether a stage that was read and is not there any more counts; a model may be kept alone.
     """
+    if stage.manifest.version != stage_version(stage.name):
+        return "it was made by another version of its code"
     for name, fingerprint in stage.manifest.inputs.items():
         if name not in stages:
             if gone_is_stale:
@@ -323,6 +329,11 @@ def stale_reason(stage: Stage, stages: dict[str, Stage], *, gone_is_stale: bool 
         if upstream := stale_reason(stages[name], stages, gone_is_stale=gone_is_stale):
             return f"{name} is stale: {upstream}"
     return ""
+
+
+def stage_version(stage: str) -> int:
+    """Give the version of the code that makes a stage, as it is now."""
+    return STAGE_VERSIONS.get(stage.split("/")[0], 0)
 
 
 def notebook_of(stage: str) -> str:
@@ -341,11 +352,6 @@ def file_hash(path: Path) -> str:
     """Give the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def list_digest(paths: Iterable[Path]) -> str:
-    """Hash names, sizes and times of files: cheap, and changes when a file is replaced."""
-    return digest([[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in paths])
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -370,6 +376,15 @@ def replace_folder(fresh: Path, target: Path) -> None:
         old.rename(target)  # the stage before stays
         raise
     shutil.rmtree(old)
+
+
+def clear_leftovers(run: Path) -> None:
+    """Remove what processes of this machine were writing into a run when they were killed."""
+    for folder in run.glob(f".*.{platform.node()}.*"):
+        process, _, ending = folder.name.rpartition(f".{platform.node()}.")[2].partition(".")
+        mine = process.isdigit() and int(process) == os.getpid()
+        if ending in ("tmp", "old") and process.isdigit() and (mine or not psutil.pid_exists(int(process))):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def explain_os_error(error: Exception, target: Path) -> None:

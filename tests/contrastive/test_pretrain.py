@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from uslnet_core.contrastive.pretrain import check_health, count_parameters, pretrain
+from uslnet_core.contrastive.pretrain import check_health, pretrain
 from uslnet_core.data.images import ImageSet
 from uslnet_core.errors import ConfigError, TrainingError
 
@@ -111,9 +111,3 @@ def test_health_by_its_limits(loss, uniformity, verdict):
     else:
         with pytest.raises(TrainingError, match=verdict):
             check_health(history)
-
-
-def test_count_parameters_counts_what_trains():
-    layer = torch.nn.Linear(3, 2)
-    layer.bias.requires_grad_(False)
-    assert count_parameters(layer) == 6

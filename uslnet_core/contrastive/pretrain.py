@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
-from torch import nn
 
 from uslnet_core.compute import Progress, batches, generator, one_cycle, quiet
 from uslnet_core.config import Config
@@ -138,8 +137,3 @@ def check_health(history: pd.DataFrame) -> dict[str, float | str]:
         "uniformity": float(last["uniformity"]),
         "verdict": "healthy",
     }
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Count the trainable numbers of a module."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)

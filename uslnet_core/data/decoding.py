@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF")
 LEAST_SIDE = 8
+# What Pillow raises for a file that is no image, is cut short, or claims to be enormous.
+BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 def read_image(path: str | Path, size: int | None = None) -> np.ndarray:
@@ -92,7 +95,7 @@ class opened:  # noqa: N801 - used as a context manager, like open()
             self.image = Image.open(self.path, formats=FORMATS)
         except FileNotFoundError:
             raise DataError(f"No such image: {self.path}. Check the path.") from None
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except BROKEN as error:
             raise self._explained(error) from error
         width, height = self.image.size
         if min(width, height) < LEAST_SIDE:
@@ -106,7 +109,7 @@ class opened:  # noqa: N801 - used as a context manager, like open()
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Close the file; explain what Pillow raised while decoding."""
         self.image.close()
-        if isinstance(error, (OSError, ValueError, SyntaxError, EOFError)):
+        if isinstance(error, BROKEN):
             raise self._explained(error) from error
 
     def _explained(self, error: BaseException) -> DataError:

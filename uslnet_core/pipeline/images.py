@@ -7,11 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from uslnet_core.compute import cores
 from uslnet_core.data.datasets import image_sources
 from uslnet_core.data.images import ImageSet, write_images
 from uslnet_core.data.registry import DATASETS
 from uslnet_core.errors import DataError
-from uslnet_core.runs import Run, Stage, list_digest
+from uslnet_core.runs import Run, Stage, digest
 
 
 def train_split(run: Run) -> str:
@@ -38,7 +39,9 @@ def prepare_images(run: Run, split: str, *, strict: bool = False) -> Stage:
     sources = image_sources(config.dataset, run.data, split, count=count, seed=config.seed)
 
     def compute(folder: Path) -> dict[str, Any]:
-        skipped = write_images(sources, folder, config.images.size, strict=strict, progress=run.progress)
+        skipped = write_images(
+            sources, folder, config.images.size, strict=strict, workers=cores(), progress=run.progress
+        )
         return {"images": len(sources) - len(skipped), "skipped": len(skipped)}
 
     settings = {
@@ -64,9 +67,11 @@ def refuse_skipped(stage: Stage) -> Stage:
 
 
 def source_digest(sources: list[Any], seed: int) -> str:
-    """Hash where images or masks come from: names, sizes and times of files, or the seed of synthetic ones."""
-    paths = [s.path for s in sources if s.path is not None]
-    return list_digest(paths) if paths else f"synthetic seed {seed}: {sources[0].id} … {sources[-1].id}"
+    """Hash where images or masks come from: ids, and sizes and times of files or the seed of synthetic ones."""
+    files = [(s.id, s.path.stat()) for s in sources if s.path is not None]
+    if not files:
+        return f"synthetic seed {seed}: {sources[0].id} … {sources[-1].id}"
+    return digest([[name, stat.st_size, stat.st_mtime_ns] for name, stat in files])
 
 
 def image_size(run: Run, split: str | None = None) -> int:

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from uslnet_core.compute import cores
 from uslnet_core.data.images import ImageSet
 from uslnet_core.data.masks import MaskSet, MaskSource, mask_sources, read_mask, write_masks
 from uslnet_core.data.registry import DATASETS
@@ -39,7 +40,8 @@ def prepare_masks(run: Run, split: str, *, strict: bool = False) -> Stage | None
         return None
 
     def compute(folder: Path) -> dict[str, Any]:
-        skipped = write_masks(sources, images / "index.csv", folder, size, strict=strict, progress=run.progress)
+        index = images / "index.csv"
+        skipped = write_masks(sources, index, folder, size, strict=strict, workers=cores(), progress=run.progress)
         return {"masks": len(sources) - len(skipped), "skipped": len(skipped)}
 
     settings = {"size": size, "sources": source_digest(sources, config.seed)}
@@ -105,7 +107,11 @@ def evaluate(run: Run, split: str | None = None) -> Stage:
         return {"scored": int(per_image["id"].nunique())}
 
     inputs = [images, saliency, *iterations, *([masks] if masks else [])]
-    settings = {"evaluation": config.evaluation.model_dump(mode="json", exclude={"split"}), "split": split}
+    settings = {
+        "evaluation": config.evaluation.model_dump(mode="json", exclude={"split"}),
+        "split": split,
+        "precision": fabric.strategy.precision.precision,
+    }
     return run.make(f"07-evaluation/{split}", compute, settings=settings, inputs=inputs, device=str(fabric.device))
 
 

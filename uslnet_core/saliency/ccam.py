@@ -60,7 +60,9 @@ class CCAM(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute the oriented foreground map C: (B, 3, S, S) in [0, 1] to (B, h, w) float32 in [0, 1]."""
-        return torch.sigmoid(self.sign * self.head(self.features(images))[:, 0].float())
+        features = self.features(images).float()
+        with torch.autocast(features.device.type, enabled=False):  # maps are cut at thresholds: eight bits are too few
+            return torch.sigmoid(self.sign * self.head(features)[:, 0])
 
 
 def ccam_loss(features: Tensor, side: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
