@@ -38,6 +38,9 @@ env:
 book: env
 	@$(BIN)/uslnet book $(OPTIONS)
 
+ifneq ($(DATA),)
+test: export USLNET_DATA := $(DATA)
+endif
 test: env
 	@$(PYTHON) -c "import pathlib, sys; sys.exit(0 if any(pathlib.Path('book/notebooks').glob('*.ipynb')) \
 	  else 'make test runs the executed notebooks again, and there are none yet. Run  make book  first.')"

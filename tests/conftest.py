@@ -11,6 +11,9 @@ from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
+if named := os.environ.get("USLNET_DATA"):  # kernels run in folders of their own
+    os.environ["USLNET_DATA"] = str(Path(named).expanduser().resolve())
+
 # no deadline, since shared machines stall; the same examples each time, so that a failure can be seen again
 settings.register_profile("project", deadline=None, derandomize=True)
 settings.load_profile("project")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -62,6 +63,12 @@ def test_executed_notebook_is_whole_and_without_error(page: str) -> None:
     assert all(cell.execution_count for cell in cells), "holds a cell that was not run"
     state = notebook.metadata.get("papermill", {})
     assert not state.get("exception"), "papermill stopped with an exception"
+    whole = path.read_text(encoding="utf-8")
+    places = {
+        str(place) for place in (ROOT, Path.home(), Path(tempfile.gettempdir()).resolve()) if place != place.parent
+    }
+    named = [place for place in places if f"{place}/" in whole or f"{place}\\\\" in whole]
+    assert not named, f"names a folder of this machine, which would be published: {named}"
 
 
 # --- built pages -----------------------------------------------------------------------------------------------------

@@ -54,6 +54,9 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture)
         (["run", "04", "-p", "high=true"], "float | None"),
         (["run", "04", "-p", "high"], "name=value"),
         (["run", "44"], "Unknown notebook"),
+        (["run", "041"], "Unknown notebook"),
+        (["run", "04", "--strict"], "notebook 01"),
+        (["run", "04", "--runs", "a [b]"], "--runs 'a [b]'"),
         (["run", "04", "-p", "seed=3"], "--seed"),
         (["run", "03", "--dataset", "isic2071"], "isic2017"),
         (["run", "03", "--profile", "fast"], "quick"),
@@ -93,6 +96,35 @@ def test_an_edited_parameters_cell_is_named(tmp_path: Path, source: str) -> None
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "04_x.ipynb")
     with pytest.raises(ConfigError, match="04_x.ipynb, parameters cell"):
         book.read_parameters(tmp_path / "04_x.ipynb")
+
+
+def test_folders_reach_the_kernels_by_their_environment_and_not_by_the_page(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def execute(notebook, output, values, environment):
+        calls.append((values, environment))
+        return 0.0
+
+    monkeypatch.setattr(book, "execute", execute)
+    monkeypatch.setattr(book, "export_html", lambda executed: executed)
+    source = 'data: str = ""  # data\nruns: str = ""  # runs\n'
+    cell = nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]})
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), project / "notebooks" / "00_start.ipynb")
+    assert call(monkeypatch, "run", "00", "--data", "pictures", "--runs", "mine") == 0
+    values, environment = calls[0]
+    assert "data" not in values and "runs" not in values
+    assert environment[book.DATA] == str(project / "pictures") and environment[book.RUNS] == str(project / "mine")
+
+
+def test_folders_of_data_and_runs(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for choose, name, own in ((book.data_folder, book.DATA, "data"), (book.runs_folder, book.RUNS, "runs")):
+        monkeypatch.delenv(name, raising=False)
+        assert choose() == project / own
+        monkeypatch.setenv(name, "elsewhere")
+        assert choose() == project / "elsewhere"
+        assert choose("given") == project / "given"
 
 
 def test_missing_and_stale_inputs_follow_the_chain(tmp_path: Path) -> None:

@@ -1,15 +1,22 @@
-"""The record of a run: what is refused, before anything is written."""
+"""The record of a run: what is refused before anything is written, and that it tells what was measured."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
 from uslnet_core import pipeline
+from uslnet_core.data import synthetic
+from uslnet_core.data.registry import DATASETS
 from uslnet_core.errors import DataError, RunError
 from uslnet_core.record import record
+from uslnet_core.runs import Run
 
 
 def test_nothing_is_written_for_a_run_without_scores(tmp_path, trained_run):
@@ -25,3 +32,68 @@ def test_synthetic_scores_are_not_recorded(tmp_path, trained_run):
     with pytest.raises(DataError, match="synthetic"):
         record(run, tmp_path / "results")
     assert not (tmp_path / "results").exists()
+
+
+@pytest.fixture(scope="module")
+def scored_run(tiny, tmp_path_factory):
+    """A tiny run on images in the layout of ISIC 2017, scored on its validation part."""
+    data = tmp_path_factory.mktemp("data")
+    known = DATASETS["isic2017"]
+    for split, count in (("train", 16), ("validation", 6)):
+        for folder in (known.images_folder[split], known.masks_folder[split]):
+            (data / "isic2017" / folder).mkdir(parents=True)
+        for name in synthetic.ids(split, count):
+            k = synthetic.index_of(name)
+            stem = f"ISIC_{k:07d}"
+            picture, truth = synthetic.image(k, size=48, seed=0), synthetic.mask(k, size=48, seed=0)
+            Image.fromarray(picture).save(data / "isic2017" / known.images_folder[split] / f"{stem}.jpg")
+            target = data / "isic2017" / known.masks_folder[split] / f"{stem}_segmentation.png"
+            Image.fromarray(truth.astype(np.uint8) * 255).save(target)
+    run = Run(tmp_path_factory.mktemp("runs") / "isic2017-workshop", tiny("isic2017"), data)
+    for split in ("train", "validation"):
+        pipeline.prepare_images(run, split)
+    pipeline.learn_features(run)
+    pipeline.make_saliency(run)
+    pipeline.make_labels(run)
+    pipeline.train_iteration(run, 0)
+    pipeline.refine(run)
+    pipeline.evaluate(run)
+    return run
+
+
+def test_a_record_says_what_was_measured_and_by_what(tmp_path, scored_run):
+    folder = record(scored_run, tmp_path / "results")
+    assert folder == tmp_path / "results" / "isic2017-workshop"
+    per_image = pd.read_csv(folder / "per_image.csv", dtype={"size": str})
+    assert per_image.groupby(["model", "size"]).size().eq(6).all() and set(per_image["size"]) == {"32", "native"}
+    summary = pd.read_csv(folder / "summary.csv", dtype={"size": str})
+    means = per_image.groupby(["model", "size"])["DIC"].mean()
+    told = summary[summary["metric"] == "DIC"].set_index(["model", "size"])["mean"]
+    assert np.allclose(told, means.loc[told.index], atol=1e-4)
+    beside = pd.read_csv(folder / "comparison.csv")
+    row = beside[(beside["model"] == "Model 1") & (beside["metric"] == "DIC")].iloc[0]
+    assert row["paper (test)"] == 52.9  # table 8
+    assert float(row["ours per image"].split()[0]) == pytest.approx(100 * means["Model 1", "32"], abs=0.06)
+    labels = pd.read_csv(folder / "labels.csv")
+    assert list(labels["learns from"]) == ["CCAM", "iteration 0"] and "foreground right" in labels
+    assert list(pd.read_csv(folder / "differences.csv")["model"]) == ["Model 4", "Model 5_1", "Model 5_1"]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["train"] == "isic2017-train, without masks" and manifest["scored"] == "isic2017-validation"
+    assert manifest["size"] == 32 and manifest["seed"] == 0
+    assert manifest["stages"]["03-saliency"]["settings"]["saliency"]["epochs"] == 10
+    assert str(tmp_path) not in (folder / "manifest.json").read_text()
+    assert {path.name for path in folder.glob("*.png")} == {"examples.png", "dice.png", "labels.png", "split.png"}
+
+
+def test_a_record_that_fails_leaves_the_one_before(tmp_path, scored_run, monkeypatch):
+    folder = record(scored_run, tmp_path / "results")
+    before = (folder / "scores.csv").read_bytes()
+
+    def fails(*args):
+        raise DataError("no ink")
+
+    monkeypatch.setattr("uslnet_core.record.draw", fails)
+    with pytest.raises(DataError, match="no ink"):
+        record(scored_run, tmp_path / "results")
+    assert (folder / "scores.csv").read_bytes() == before
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["isic2017-workshop"]

@@ -23,6 +23,8 @@ from uslnet_core.runs import Run, notebook_of, peek, stale_reason
 
 PROGRESS_FILE = "USLNET_PROGRESS_FILE"  # where a kernel that the command line started reports its progress
 DEVICE = "USLNET_DEVICE"  # the command line's choice of device, for the kernels it starts
+DATA = "USLNET_DATA"  # where datasets are, unless --data says otherwise
+RUNS = "USLNET_RUNS"  # where runs are, unless --runs says otherwise
 # What each notebook needs from earlier ones. 00 needs nothing; 14 takes any trained run.
 READS = {
     "00": [],
@@ -74,6 +76,16 @@ def find_notebooks(root: Path) -> dict[str, Path]:
     return {p.name[:2]: p for p in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
 
 
+def data_folder(data: str = "") -> Path:
+    """Choose the folder of datasets: the one given, else the environment's ``USLNET_DATA``, else the project's."""
+    return Path(data or os.environ.get(DATA) or project_root() / "data").expanduser().resolve()
+
+
+def runs_folder(runs: str = "") -> Path:
+    """Choose the folder of all runs: the one given, else the environment's ``USLNET_RUNS``, else the project's."""
+    return Path(runs or os.environ.get(RUNS) or project_root() / "runs").expanduser().resolve()
+
+
 def open_run(
     *,
     dataset: str = "synthetic",
@@ -89,10 +101,10 @@ def open_run(
     Args:
         dataset: ``synthetic``, ``isic2017``, ``isic2018``, ``ph2`` or ``folder``.
         profile: ``quick``, ``workshop`` or ``paper``.
-        data: folder that holds the dataset; empty takes the environment's ``USLNET_DATA``, else the project's ``data``.
+        data: folder that holds the dataset; empty: as :func:`data_folder` chooses.
         seed: seed of everything random.
         name: tells runs of one dataset and profile apart.
-        runs: folder of all runs; empty takes the project's ``runs``.
+        runs: folder of all runs; empty: as :func:`runs_folder` chooses.
         **sections: changed fields, as :func:`uslnet_core.config.configure` takes them.
 
     Returns:
@@ -106,12 +118,8 @@ def open_run(
     config = configure(profile, dataset=dataset, seed=seed, **sections)
     if name and not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
         raise ConfigError(f"name {name!r} becomes part of a folder's name: use letters, digits, '-', '_' and '.' only.")
-    root = project_root()
-    folder = Path(runs).expanduser() if runs else root / "runs"
-    source = None
-    if dataset != "synthetic":
-        source = Path(data or os.environ.get("USLNET_DATA") or root / "data").expanduser().resolve()
-    return Run(folder.resolve() / "-".join(filter(None, [dataset, profile, name])), config, source, reporter())
+    folder = runs_folder(runs) / "-".join(filter(None, [dataset, profile, name]))
+    return Run(folder, config, None if dataset == "synthetic" else data_folder(data), reporter())
 
 
 # --- progress --------------------------------------------------------------------------------------------------------
@@ -265,14 +273,14 @@ def missing_inputs(folder: Path, number: str) -> list[str]:
     return sorted(needed)
 
 
-def execute(notebook: Path, output: Path, parameters: Mapping[str, Any], progress_file: Path) -> float:
+def execute(notebook: Path, output: Path, parameters: Mapping[str, Any], environment: Mapping[str, str]) -> float:
     """Execute one notebook in a fresh kernel with papermill.
 
     Args:
         notebook: the notebook; it is not changed.
         output: where the executed copy goes, also when it stops halfway.
         parameters: checked values for its parameters cell.
-        progress_file: where its kernel reports progress.
+        environment: variables for its kernel, besides those of this process.
 
     Returns:
         Seconds taken.
@@ -287,8 +295,8 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, Any], progres
     logging.getLogger("papermill").setLevel(logging.ERROR)
     output.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    before = os.environ.get(PROGRESS_FILE)
-    os.environ[PROGRESS_FILE] = str(progress_file)
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)  # kernels inherit it; papermill has no way to hand variables on
     try:
         papermill.execute_notebook(
             notebook,
@@ -312,11 +320,11 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, Any], progres
             f"Notebook {notebook.stem} stopped: {reason}\nThe executed copy, with the traceback: {output}"
         ) from None
     finally:
-        if before is None:
-            os.environ.pop(PROGRESS_FILE, None)
-        else:
-            os.environ[PROGRESS_FILE] = before
-        progress_file.unlink(missing_ok=True)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
     return time.monotonic() - start
 
 
@@ -366,9 +374,12 @@ def build_html(root: Path) -> Path:
 
 
 def publish(executed: list[Path], root: Path) -> None:
-    """Put executed notebooks where the book takes them from, in place of those before."""
+    """Put executed notebooks where the book takes them from, in place of those before, without this machine's paths."""
     target = root / "book" / "notebooks"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for notebook in executed:
-        shutil.copy2(notebook, target / notebook.name)
+        content = json.loads(notebook.read_text(encoding="utf-8"))
+        for where in ("input_path", "output_path"):
+            content["metadata"].get("papermill", {}).pop(where, None)
+        (target / notebook.name).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")

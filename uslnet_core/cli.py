@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from uslnet_core import __version__
 from uslnet_core.config import check_choice
 from uslnet_core.errors import ConfigError, RunError, USLNetError
+from uslnet_core.terminal import bars, err, out, say, stage_table, watch
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,7 +26,6 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Check a dataset, or fetch one.")
 app.add_typer(data_app, name="data")
-out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
 
 Dataset = Annotated[str, typer.Option(help="synthetic, isic2017, isic2018, ph2 or folder")]
 Profile = Annotated[str, typer.Option(help="quick, workshop or paper")]
@@ -46,22 +42,15 @@ def main() -> None:
     try:
         app()
     except USLNetError as error:
-        err.print(f"[bold red]Error:[/] {escape(str(error))}")
+        say(err, "Error:", "bold red", str(error))
         sys.exit(2)
     except OSError as error:
-        err.print(f"[bold red]Error:[/] {escape(f'{error.filename or error}: {error.strerror or error}')}")
+        say(err, "Error:", "bold red", f"{error.filename or error}: {error.strerror or error}")
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == 130:  # typer's word for Ctrl-C
             err.print("Stopped. Whole stages are kept; the same command goes on from there.")
         raise
-
-
-def escape(text: str) -> str:
-    """Keep brackets in a message from being read as markup."""
-    from rich.markup import escape as rich_escape
-
-    return rich_escape(text)
 
 
 @app.callback(invoke_without_command=True)
@@ -72,67 +61,20 @@ def top(version: Annotated[bool, typer.Option("--version", help="show the versio
         raise typer.Exit
 
 
-# --- progress --------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Show rate and time left of long work on a terminal; be quiet elsewhere."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-        tasks: dict[str, Any] = {}
-
-        def report(what: str, done: int, total: int) -> None:
-            if what not in tasks or done < progress.tasks[progress.task_ids.index(tasks[what])].completed:
-                for old in tasks.values():
-                    progress.update(old, visible=False)
-                tasks[what] = progress.add_task(what, total=total, rate="")
-            task = progress.tasks[progress.task_ids.index(tasks[what])]
-            rate = f"{task.speed:.1f}/s" if task.speed else ""
-            progress.update(tasks[what], completed=done, total=total, rate=rate)
-
-        yield report
-
-
-@contextmanager
-def watch(file: Path) -> Iterator[None]:
-    """Show the progress that another process writes to a file."""
-    with bars() as report:
-        stop = threading.Event()
-
-        def poll() -> None:
-            while not stop.wait(0.3):
-                try:
-                    report(**json.loads(file.read_text(encoding="utf-8")))
-                except (OSError, json.JSONDecodeError):
-                    continue  # nothing written yet, or just being replaced
-
-        thread = threading.Thread(target=poll, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-
-
 # --- notebooks -------------------------------------------------------------------------------------------------------
 
 
-def run_notebooks(numbers: list[str], common: dict[str, Any], extra: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def run_notebooks(
+    numbers: list[str], common: dict[str, Any], extra: dict[str, dict[str, Any]], device: str
+) -> list[dict[str, Any]]:
     """Execute notebooks in order and say what each took, made and reused.
 
     Args:
         numbers: notebook numbers.
-        common: values for the parameters that all notebooks share.
+        common: values for the parameters that all notebooks share; the folders among them reach the kernels by their
+            environment, so that no published page names a folder of this machine.
         extra: further values by notebook number, already checked.
+        device: auto, cpu or gpu, for the kernels.
 
     Returns:
         A row a notebook: number, executed (path), seconds.
@@ -142,16 +84,19 @@ def run_notebooks(numbers: list[str], common: dict[str, Any], extra: dict[str, d
     root = book.project_root()
     notebooks = book.find_notebooks(root)
     run = book.open_run(**common)
+    environment = {book.DEVICE: device, book.DATA: common["data"], book.RUNS: common["runs"]}
     rows = []
     for number in numbers:
         notebook = notebooks[number]
         known = book.read_parameters(notebook)
-        values = {k: v for k, v in common.items() if k in known} | extra.get(number, {})
+        shared = {k: v for k, v in common.items() if k in known and k not in ("data", "runs")}
+        values = shared | extra.get(number, {})
         executed = run.folder / "notebooks" / notebook.name
         progress_file = run.folder / f".progress-{os.getpid()}.json"
         began = time.time()
         with watch(progress_file):
-            seconds = book.execute(notebook, executed, values, progress_file)
+            seconds = book.execute(notebook, executed, values, {**environment, book.PROGRESS_FILE: str(progress_file)})
+        progress_file.unlink(missing_ok=True)
         made, reused = stages_since(run.folder, number, began)
         said = [f"made {', '.join(made)}"] if made else []
         said += [f"reused {', '.join(reused)}"] if reused else []
@@ -185,24 +130,16 @@ def stages_since(folder: Path, number: str, began: float) -> tuple[list[str], li
 
 def common_parameters(dataset: str, profile: str, data: str, seed: int, name: str, runs: str) -> dict[str, Any]:
     """Collect the parameters that all notebooks share; folders become absolute, since kernels run elsewhere."""
+    from uslnet_core.book import data_folder, runs_folder
+
     return {
         "dataset": dataset,
         "profile": profile,
-        "data": str(Path(data).expanduser().resolve()) if data else "",
+        "data": str(data_folder(data)),
         "seed": seed,
         "name": name,
-        "runs": str(Path(runs).expanduser().resolve()) if runs else "",
+        "runs": str(runs_folder(runs)),
     }
-
-
-def use_device(device: str) -> None:
-    """Pass the choice of device on to the kernels."""
-    check_choice("device", device, ("auto", "cpu", "gpu"))
-    from uslnet_core.book import DEVICE
-
-    os.environ[DEVICE] = device
-    if source := os.environ.get("USLNET_DATA"):
-        os.environ["USLNET_DATA"] = str(Path(source).expanduser().resolve())
 
 
 @app.command()
@@ -220,13 +157,13 @@ def book(
     """Run every notebook and build the book: _build/html/index.html."""
     from uslnet_core import book as books
 
-    use_device(device)
+    check_choice("device", device, ("auto", "cpu", "gpu"))
     start = time.monotonic()
     root = books.project_root()
     common = common_parameters(dataset, profile, data, seed, name, runs)
     run = books.open_run(**common)
     out.print(f"Run {run.folder.name}: {dataset} images, profile {profile}, seed {seed}")
-    rows = run_notebooks(list(books.find_notebooks(root)), common, {"01": {"strict": True}} if strict else {})
+    rows = run_notebooks(list(books.find_notebooks(root)), common, {"01": {"strict": True}} if strict else {}, device)
     if html:
         books.publish([row["executed"] for row in rows], root)
         began = time.monotonic()
@@ -253,12 +190,14 @@ def run(
     """Run one notebook or several with other parameters."""
     from uslnet_core import book as books
 
-    use_device(device)
+    check_choice("device", device, ("auto", "cpu", "gpu"))
     available = books.find_notebooks(books.project_root())
-    numbers = [n.zfill(2)[:2] for n in notebooks]
+    numbers = [n.zfill(2) for n in notebooks]
     for given, number in zip(notebooks, numbers, strict=True):
         if number not in available:
             check_choice("notebook", given, available)
+    if strict and "01" not in numbers and not with_inputs:
+        raise ConfigError("--strict is about reading images, which notebook 01 does: name 01, too, or --with-inputs.")
     extra = check_parameters(parameter or [], numbers, available)
     if strict:
         extra.setdefault("01", {})["strict"] = True
@@ -268,17 +207,23 @@ def run(
     if first and not with_inputs:
         raise RunError(
             f"{target.folder.name} lacks what notebook {', '.join(first)} makes, or has it stale. Make it first:\n"
-            f"  {target.command(' '.join(first))}\nor add --with-inputs to this command."
+            f"  {target.command(' '.join(first))}{spell_folders(data, runs)}\nor add --with-inputs to this command."
         )
     rows: list[dict[str, Any]] = []
     for number in sorted(set(numbers)):
         # Asked again before each one: the notebook before may have made later stages stale.
         before = books.missing_inputs(target.folder, number) if with_inputs else []
-        rows += run_notebooks([*before, number], common, extra)
+        rows += run_notebooks([*before, number], common, extra, device)
     for row in rows:
         if row["number"] in numbers:
             out.print(f"To look at it: {books.export_html(row['executed'])}")
     say_stale(target.folder)
+
+
+def spell_folders(data: str, runs: str) -> str:
+    """Spell the options for folders as they were given, to end a suggested command."""
+    given = {"data": data, "runs": runs}
+    return "".join(f" --{option} {shlex.quote(value)}" for option, value in given.items() if value)
 
 
 def check_parameters(texts: list[str], numbers: list[str], available: dict[str, Path]) -> dict[str, dict[str, Any]]:
@@ -323,6 +268,7 @@ def data_check(
     data: Data = "",
 ) -> None:
     """Count images and masks; name unreadable files, masks without an image, odd sizes and overlaps."""
+    from uslnet_core.book import data_folder
     from uslnet_core.data.datasets import check
 
     folder = None if name == "synthetic" else data_folder(data)
@@ -335,9 +281,9 @@ def data_check(
         table.add_row(part.split, str(part.images), expected, str(part.masks), *sizes)
     out.print(table)
     for line in found.notes:
-        out.print(f"Note: {escape(line)}")
+        out.print(f"Note: {line}")
     for line in found.problems:
-        out.print(f"[red]Problem:[/] {escape(line)}")
+        say(out, "Problem:", "red", line)
     if not found.ok:
         raise typer.Exit(2)
     out.print(f"{name}: all is well.")
@@ -351,22 +297,15 @@ def data_fetch(
     yes: Annotated[bool, typer.Option("--yes", help="the licence is known and accepted")] = False,
 ) -> None:
     """Download a dataset: licence first, resumable, verified."""
+    from uslnet_core.book import data_folder
     from uslnet_core.data.fetch import fetch, licence_notice
 
-    out.print(escape(licence_notice(name)))
+    out.print(licence_notice(name))
     if name in ("isic2017", "isic2018") and not yes and not typer.confirm("Fetch it under these terms?"):
         raise typer.Exit(1)
     with bars() as report:
         for folder in fetch(name, data_folder(data), splits=split, progress=report):
             out.print(f"Ready: {folder}")
-
-
-def data_folder(data: str) -> Path:
-    """Resolve the data folder: the option, else the environment's ``USLNET_DATA``, else the project's ``data``."""
-    from uslnet_core.book import project_root
-
-    chosen = data or os.environ.get("USLNET_DATA")
-    return Path(chosen).expanduser() if chosen else project_root() / "data"
 
 
 # --- use -------------------------------------------------------------------------------------------------------------
@@ -403,7 +342,7 @@ def segment(
             "This run has seen drawn images only: on real ones, train on real ones first (uslnet book --dataset …)."
         )
     for _, row in doubtful.head(20).iterrows():
-        out.print(f"  {escape(row['file'])}: {escape(row['warning'])}")
+        out.print(f"  {row['file']}: {row['warning']}")
     if len(doubtful) > 20:
         out.print(f"  … and {len(doubtful) - 20} more, in {out_folder / 'segmentation.csv'}")
     out.print("For research and teaching. Not a medical device.")
@@ -415,11 +354,11 @@ def find_run(run: str, runs: str) -> Path:
     Raises:
         RunError: there is none; the message lists those that are there.
     """
-    from uslnet_core.book import project_root
+    from uslnet_core.book import runs_folder
 
     if Path(run).is_dir():
         return Path(run).resolve()
-    folder = Path(runs).expanduser() if runs else project_root() / "runs"
+    folder = runs_folder(runs)
     if (folder / run).is_dir():
         return folder / run
     there = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
@@ -440,10 +379,10 @@ def record(
 ) -> None:
     """Keep a run's scores, figures and manifest under book/results/, for the page of results."""
     from uslnet_core import book as books
-    from uslnet_core.record import record as write_record
+    from uslnet_core.record import record as keep
 
     run = books.open_run(**common_parameters(dataset, profile, data, seed, name, runs))
-    out.print(f"Recorded: {write_record(run, books.project_root() / 'book' / 'results')}")
+    out.print(f"Recorded: {keep(run, books.project_root() / 'book' / 'results')}")
 
 
 @app.command()
@@ -451,37 +390,14 @@ def status(
     run: Annotated[str | None, typer.Argument(help="a run's name or folder; none: all runs")] = None, runs: Runs = ""
 ) -> None:
     """Show the stages of runs: when, from what, how long, current or stale."""
-    from uslnet_core.book import project_root
+    from uslnet_core.book import runs_folder
 
-    folder = Path(runs).expanduser() if runs else project_root() / "runs"
+    folder = runs_folder(runs)
     chosen = [find_run(run, runs)] if run else sorted(p for p in folder.glob("*") if p.is_dir())
     if not chosen:
         out.print(f"No run in {folder} yet. `uslnet book` makes the first.")
     for each in chosen:
         out.print(stage_table(each))
-
-
-def stage_table(folder: Path) -> Table:
-    """Lay out one run's stages as a table; a damaged stage is a row that says so."""
-    from uslnet_core.runs import list_stages, read_stage, stale_reason
-
-    table = Table("stage", "made", "took", "device", "read", "state", title=folder.name, title_justify="left")
-    stages, broken = {}, {}
-    for path in list_stages(folder):
-        name = path.parent.relative_to(folder).as_posix()
-        try:
-            stages[name] = read_stage(folder, name)
-        except RunError as error:
-            broken[name] = str(error)
-    for name in sorted([*stages, *broken]):
-        if name in broken:
-            table.add_row(name, "", "", "", "", f"[red]damaged[/]: {escape(broken[name])}")
-            continue
-        manifest, reason = stages[name].manifest, stale_reason(stages[name], stages)
-        state = f"[yellow]stale[/]: {reason}" if reason else "[green]current[/]"
-        made = manifest.made_at[:16].replace("T", " ")
-        table.add_row(name, made, f"{manifest.seconds:.0f} s", manifest.device, ", ".join(manifest.inputs), state)
-    return table
 
 
 if __name__ == "__main__":

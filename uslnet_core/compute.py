@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 
+import psutil
 import torch
 from lightning_fabric import Fabric
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
@@ -53,6 +55,16 @@ def make_fabric(config: ComputeConfig) -> Fabric:
 def cores() -> int:
     """Count the processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def peak_memory() -> int:
+    """Give the most memory that this process has held so far, in MiB."""
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset >> 20
+    import resource  # not on Windows
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most >> (20 if sys.platform == "darwin" else 10)  # bytes there, KiB elsewhere
 
 
 def generator(*seeds: int) -> torch.Generator:

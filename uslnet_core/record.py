@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import pandas as pd
 from uslnet_core import figures, pipeline
 from uslnet_core.data.images import ImageSet
 from uslnet_core.errors import DataError
-from uslnet_core.evaluation import by_size, comparison, label_accuracy, wide
-from uslnet_core.runs import Run, Stage, list_stages, read_stage
+from uslnet_core.evaluation import by_size, comparison, label_accuracy, paired_difference, wide
+from uslnet_core.runs import Run, Stage, list_stages, read_stage, replace_folder
 
 DPI = 110
 
@@ -23,11 +24,11 @@ def record(run: Run, target: Path) -> Path:
 
     Args:
         run: a run whose evaluation is there.
-        target: folder that gets ``<run>/``; a record of the same name is replaced file by file.
+        target: folder that gets ``<run>/``; a record of the same name is replaced when the new one is whole.
 
     Returns:
-        The record's folder: summary.csv, per_image.csv, scores.csv and comparison.csv (percent, for the page),
-        labels.csv, sizes.csv, stages.csv, manifest.json, and PNG figures.
+        The record's folder: summary.csv and per_image.csv (in [0, 1]); scores.csv, comparison.csv, differences.csv,
+        sizes.csv, labels.csv and stages.csv (percent and minutes, for the page); manifest.json; PNG figures.
 
     Raises:
         RunError: a stage is missing.
@@ -39,33 +40,39 @@ def record(run: Run, target: Path) -> Path:
         raise DataError(f"{run.folder.name} is made of synthetic images: only runs on real ones are recorded.")
     if not stage.manifest.facts["scored"]:
         raise DataError(f"{run.folder.name} has no masks for {split}, so there is no score to record.")
-    folder = target / run.folder.name
-    folder.mkdir(parents=True, exist_ok=True)
-    summary, per_image = (
-        pd.read_csv(stage / "summary.csv"),
-        pd.read_csv(stage / "per_image.csv", dtype={"id": str, "size": str}),
-    )
+    folder, fresh = target / run.folder.name, target / f".{run.folder.name}.tmp"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    try:
+        write_record(run, split, stage, fresh)
+        replace_folder(fresh, folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return folder
+
+
+def write_record(run: Run, split: str, stage: Stage, folder: Path) -> None:
+    """Write the files of a record into a folder that is there."""
+    summary = pd.read_csv(stage / "summary.csv", dtype={"size": str})
+    per_image = pd.read_csv(stage / "per_image.csv", dtype={"id": str, "size": str})
     summary.round(5).to_csv(folder / "summary.csv", index=False)
     per_image.round(5).to_csv(folder / "per_image.csv", index=False)
-    primary = summary[summary["size"] != "native"]
+    primary, own_size = summary[summary["size"] != "native"], per_image[per_image["size"] != "native"]
     score_table(summary).to_csv(folder / "scores.csv", index=False)
-    models = {m: m for m in primary["model"].unique()}
+    models = list(primary["model"].unique())
     scored_on = f"{run.config.dataset}-{split}"
-    paper = [m for m in models if m == "Model 1"], [m for m in models if m != "Model 1"]
     tables = [
-        comparison(primary, number, {m: m for m in names}, scored_on=scored_on)
-        for number, names in zip((8, 10), paper, strict=True)
-        if names
+        comparison(primary, 8, {"Model 1": "Model 1"}, scored_on=scored_on),
+        comparison(primary, 10, {m: m for m in models if m != "Model 1"}, scored_on=scored_on),
     ]
     compare_table(pd.concat(tables)).to_csv(folder / "comparison.csv", index=False)
-    sizes = by_size(per_image[per_image["size"] != "native"])
-    size_table(sizes).to_csv(folder / "sizes.csv", index=False)
+    difference_table(own_size, models).to_csv(folder / "differences.csv", index=False)
+    size_table(by_size(own_size)).to_csv(folder / "sizes.csv", index=False)
     label_table(run).to_csv(folder / "labels.csv", index=False)
     stages = [read_stage(run.folder, p.parent.relative_to(run.folder).as_posix()) for p in list_stages(run.folder)]
     stage_table(stages).to_csv(folder / "stages.csv", index=False)
     write_manifest(run, split, stages, folder / "manifest.json")
-    draw(run, split, stage, per_image[per_image["size"] != "native"], folder)
-    return folder
+    draw(run, split, stage, own_size, folder)
 
 
 def score_table(summary: pd.DataFrame) -> pd.DataFrame:
@@ -95,11 +102,22 @@ def compare_table(compared: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def difference_table(per_image: pd.DataFrame, models: list[str]) -> pd.DataFrame:
+    """Lay out what each model gains over the one before, and the last over the first: Dice points, image by image."""
+    pairs = dict.fromkeys([*zip(models[1:], models[:-1], strict=True), (models[-1], models[0])])
+    rows = []
+    for new, old in pairs:
+        found = paired_difference(per_image, new, old)
+        gain, low, high = (100 * found[name] for name in ("difference", "low", "high"))
+        rows.append({"model": new, "minus": old, "Dice points": f"{gain:+.1f} [{low:+.1f}, {high:+.1f}]"})
+    return pd.DataFrame(rows)
+
+
 def size_table(sizes: pd.DataFrame) -> pd.DataFrame:
     """Lay out Dice by quarter of lesion size, percent, a column per model."""
     area = [f"{100 * a:.1f}–{100 * b:.1f} %" for a, b in zip(sizes["area_low"], sizes["area_high"], strict=True)]
-    wide = sizes.assign(area=area, dice=(100 * sizes["mean"]).map("{:.1f}".format))
-    table = wide.pivot_table(index=["size", "area"], columns="model", values="dice", aggfunc="first", sort=False)
+    shown = sizes.assign(area=area, dice=(100 * sizes["mean"]).map("{:.1f}".format))
+    table = shown.pivot_table(index=["size", "area"], columns="model", values="dice", aggfunc="first", sort=False)
     return table.reset_index().rename(columns={"size": "lesions", "area": "area of the image"})
 
 
@@ -117,10 +135,9 @@ def label_table(run: Run) -> pd.DataFrame:
         if masks:
             kept = [name for name in masks.scored_ids if keep[ids[name]]]
             accuracy = label_accuracy(labels[[ids[n] for n in kept]] / np.float32(2), masks.select(kept))
-            for column in ("accuracy", "foreground", "background"):
-                row[f"{column} right" if column != "accuracy" else "certain pixels right"] = (
-                    f"{100 * accuracy[column].mean():.1f} %"
-                )
+            names = {"accuracy": "certain pixels", "foreground": "foreground", "background": "background"}
+            for column, what in names.items():
+                row[f"{what} right"] = f"{100 * accuracy[column].mean():.1f} %"
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -131,6 +148,7 @@ def stage_table(stages: list[Stage]) -> pd.DataFrame:
         {
             "stage": [s.name for s in stages],
             "minutes": [f"{s.manifest.seconds / 60:.1f}" for s in stages],
+            "peak memory, GB": [f"{(s.manifest.peak_memory or 0) / 1024:.1f}" for s in stages],
             "made": [s.manifest.made_at[:10] for s in stages],
             "fingerprint": [s.manifest.fingerprint[:12] for s in stages],
         }
@@ -138,30 +156,26 @@ def stage_table(stages: list[Stage]) -> pd.DataFrame:
 
 
 def write_manifest(run: Run, split: str, stages: list[Stage], path: Path) -> None:
-    """Write what the scores were measured by: sets, size, profile, seed, device, versions, stages, configuration."""
-    config, last = run.config, stages[-1].manifest
+    """Write what the scores were measured by: sets, size, profile, seed, device, versions, settings of each stage."""
+    config, last = run.config, run.open(f"07-evaluation/{split}").manifest
     content: dict[str, Any] = {
         "run": run.folder.name,
         "train": f"{config.dataset}-{pipeline.train_split(run)}, without masks",
         "scored": f"{config.dataset}-{split}",
-        "size": config.images.size,
+        "size": pipeline.image_size(run),
         "profile": config.profile,
-        "seed": config.seed,
+        "seed": last.seed,
         "device": last.device,
         "made_with": last.made_with,
         "versions": last.versions,
         "minutes": round(sum(s.manifest.seconds for s in stages) / 60, 1),
         "stages": {
             s.name: {
-                "seconds": s.manifest.seconds,
-                "made_at": s.manifest.made_at,
-                "key": s.manifest.key,
-                "fingerprint": s.manifest.fingerprint,
-                "facts": s.manifest.facts,
+                name: getattr(s.manifest, name)
+                for name in ("version", "seconds", "peak_memory", "made_at", "key", "fingerprint", "settings", "facts")
             }
             for s in stages
         },
-        "config": config.model_dump(mode="json"),
     }
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -27,7 +27,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from uslnet_core import __version__
-from uslnet_core.compute import Progress, quiet
+from uslnet_core.compute import Progress, peak_memory, quiet
 from uslnet_core.config import Config
 from uslnet_core.errors import DataError, RunError
 
@@ -58,6 +58,7 @@ class Manifest(BaseModel):
     made_with: str
     made_at: str
     seconds: float
+    peak_memory: int | None = None  # MiB, of the whole process until then
     seed: int
     device: str
     settings: dict[str, Any]
@@ -211,6 +212,7 @@ class Run:
                     made_with=__version__,
                     made_at=datetime.now(UTC).isoformat(timespec="seconds"),
                     seconds=round(time.monotonic() - start, 2),
+                    peak_memory=peak_memory(),
                     seed=self.config.seed,
                     device=device,
                     settings=settings,

@@ -1,0 +1,98 @@
+"""What the user sees on the terminal: two consoles, progress bars, and the state of a run as a table."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from uslnet_core.errors import RunError
+
+# Paths and messages may hold brackets, so nothing that is printed is read as markup.
+out = Console(highlight=False, soft_wrap=True, markup=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+
+def say(console: Console, word: str, style: str, text: str) -> None:
+    """Print a message behind a styled word, for example ``Error:``."""
+    console.print(Text.assemble((word, style), " ", text))
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Show rate and time left of long work on a terminal; be quiet elsewhere."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        tasks: dict[str, Any] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks or done < progress.tasks[progress.task_ids.index(tasks[what])].completed:
+                for old in tasks.values():
+                    progress.update(old, visible=False)
+                tasks[what] = progress.add_task(what, total=total, rate="")
+            task = progress.tasks[progress.task_ids.index(tasks[what])]
+            rate = f"{task.speed:.1f}/s" if task.speed else ""
+            progress.update(tasks[what], completed=done, total=total, rate=rate)
+
+        yield report
+
+
+@contextmanager
+def watch(file: Path) -> Iterator[None]:
+    """Show the progress that another process writes to a file."""
+    with bars() as report:
+        stop = threading.Event()
+
+        def poll() -> None:
+            while not stop.wait(0.3):
+                try:
+                    report(**json.loads(file.read_text(encoding="utf-8")))
+                except (OSError, json.JSONDecodeError):
+                    continue  # nothing written yet, or just being replaced
+
+        thread = threading.Thread(target=poll, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+
+def stage_table(folder: Path) -> Table:
+    """Lay out one run's stages as a table; a damaged stage is a row that says so."""
+    from uslnet_core.runs import list_stages, read_stage, stale_reason
+
+    table = Table("stage", "made", "took", "memory", "device", "read", "state", title=folder.name, title_justify="left")
+    stages, broken = {}, {}
+    for path in list_stages(folder):
+        name = path.parent.relative_to(folder).as_posix()
+        try:
+            stages[name] = read_stage(folder, name)
+        except RunError as error:
+            broken[name] = str(error)
+    for name in sorted([*stages, *broken]):
+        if name in broken:
+            table.add_row(name, "", "", "", "", "", Text.assemble(("damaged", "red"), f": {broken[name]}"))
+            continue
+        manifest, reason = stages[name].manifest, stale_reason(stages[name], stages)
+        state = Text.assemble(("stale", "yellow"), f": {reason}") if reason else Text("current", "green")
+        made = manifest.made_at[:16].replace("T", " ")
+        took, memory = f"{manifest.seconds:.0f} s", f"{(manifest.peak_memory or 0) / 1024:.1f} GB"
+        table.add_row(name, made, took, memory, manifest.device, ", ".join(manifest.inputs), state)
+    return table
