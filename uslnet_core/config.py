@@ -57,7 +57,9 @@ class ContrastiveConfig(Section):
     hue: float = Field(0.08, ge=0.0, le=0.5, description="largest turn of the colour circle, turns")
     jitter: Fraction = Field(0.8, description="share of the views whose colour is jittered")
     grey: Fraction = Field(0.2, description="share of the views turned grey")
-    last_stride: Literal[1, 2] = Field(2, description="stride of the last stage while learning; features use 1")
+    last_stride: Literal[1, 2] = Field(
+        2, description="stride of the last stage while learning; features use 1, dilated"
+    )
 
     @model_validator(mode="after")
     def _crop_is_a_range(self) -> ContrastiveConfig:
@@ -170,6 +172,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     "workshop": {
         "images": {"size": 128},
         "contrastive": {"crop": 96},
+        "saliency": {"margin": 0},
         "refinement": {"first_epochs": 6, "epochs": 4},
     },
     # The paper's sizes and epochs. Meant for a GPU.
@@ -177,7 +180,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "backbone": "resnet50",
         "images": {"size": 224},
         "contrastive": {"epochs": 200, "batch_size": 256, "crop": 224, "last_stride": 1, "hidden": 2048},
-        "saliency": {"epochs": 20},
+        "saliency": {"epochs": 20, "margin": 0},
         "segmenter": {"batch_size": 64},
         "refinement": {"iterations": 5, "first_epochs": 300, "epochs": 300},
     },

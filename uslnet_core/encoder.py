@@ -20,18 +20,20 @@ class Encoder(nn.Module):
     """A torchvision ResNet without its classifier.
 
     Stage k is torchvision's ``layerk`` (the paper's layer k + 1). With ``last_stride=1`` an input of 224 gives stages 3
-    and 4 the same 14 × 14 cells, so that both can be concatenated (paper 3.3). The stride is no weight: an encoder
-    trained with 2 loads into one with 1.
+    and 4 the same 14 × 14 cells, so that both can be concatenated (paper 3.3). Strides are no weights: an encoder
+    trained with 2 loads into one with 1. Its filters then need ``dilation=2``, or they meet neighbours half as far away
+    as those they learnt from, and its features are others than the ones that were trained.
 
     Args:
         backbone: ``resnet18`` or ``resnet50``.
         last_stride: stride of the last stage, 1 or 2.
+        dilation: of the last stage's filters behind the stride: the stride it was trained with over the one it has.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: str = "resnet18", last_stride: int = 1) -> None:
+    def __init__(self, backbone: str = "resnet18", last_stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
         check_choice("backbone", backbone, BACKBONES)
         make, self.channels = BACKBONES[backbone]
@@ -41,14 +43,22 @@ class Encoder(nn.Module):
         self.layer3, self.layer4 = network.layer3, network.layer4
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
-        self.set_last_stride(last_stride)
+        self.set_last_stride(last_stride, dilation)
 
-    def set_last_stride(self, stride: int) -> None:
-        """Set the stride of the last stage in place: 2 is the classifier's, 1 keeps the resolution."""
-        block = self.layer4[0]
-        strided = block.conv2 if isinstance(block, Bottleneck) else block.conv1
-        strided.stride = (stride, stride)
-        block.downsample[0].stride = (stride, stride)
+    def set_last_stride(self, stride: int, dilation: int = 1) -> None:
+        """Set the stride of the last stage in place: 2 is the classifier's, 1 keeps the resolution.
+
+        Args:
+            stride: 1 or 2.
+            dilation: as the class says. With stride 1 and dilation 2 the cells of even rows and columns are exactly
+                those of stride 2 and dilation 1, and the cells between them are new.
+        """
+        first = self.layer4[0]
+        strided = first.conv2 if isinstance(first, Bottleneck) else first.conv1
+        strided.stride = first.downsample[0].stride = (stride, stride)
+        for conv in self.layer4.modules():
+            if isinstance(conv, nn.Conv2d) and conv.kernel_size == (3, 3) and conv is not strided:
+                conv.dilation = conv.padding = (dilation, dilation)
 
     def forward(self, images: Tensor, stages: Sequence[int] = (4,)) -> list[Tensor]:
         """Compute the maps of the stages asked for.

@@ -37,9 +37,9 @@ MANIFEST = "manifest.json"
 STAGE_VERSIONS = {
     "01-data": 1,
     "02-contrastive": 1,
-    "03-saliency": 1,
+    "03-saliency": 2,
     "04-labels": 1,
-    "05-segmenter": 1,
+    "05-segmenter": 2,
     "07-evaluation": 1,
 }
 NOTEBOOK_OF = {"01-data": "01", "02-contrastive": "02", "03-saliency": "03", "04-labels": "04", "07-evaluation": "07"}

@@ -27,7 +27,7 @@ class Pretrained:
     """What contrastive learning hands on.
 
     Attributes:
-        encoder: the trained encoder, on the CPU, in evaluation mode, last stride 1.
+        encoder: the trained encoder, on the CPU, in evaluation mode, last stride 1, dilated if it learnt with 2.
         history: a row an epoch: epoch, loss, uniform_level, alignment, uniformity, learning_rate.
         health: the last epoch's figures and the verdict.
     """
@@ -100,7 +100,7 @@ def pretrain(images: ImageSet, config: Config, fabric: Fabric, progress: Progres
     history = pd.DataFrame(rows)
     health = check_health(history)
     encoder = model.module.encoder
-    encoder.set_last_stride(1)
+    encoder.set_last_stride(1, dilation=options.last_stride)
     return Pretrained(encoder.cpu().eval(), history, health)
 
 

@@ -64,9 +64,15 @@ def learn_features(run: Run) -> Stage:
 
 
 def load_encoder(run: Run) -> Encoder:
-    """Load the contrastive encoder, last stride 1, in evaluation mode."""
+    """Load the contrastive encoder, last stride 1 and dilated if it learnt with 2, in evaluation mode."""
     stage = run.open(f"02-contrastive/{run.config.contrastive.method}")
-    return load_weights(Encoder(stage.manifest.settings["backbone"]), stage / "encoder.safetensors")
+    encoder = Encoder(stage.manifest.settings["backbone"], dilation=learnt_stride(stage))
+    return load_weights(encoder, stage / "encoder.safetensors")
+
+
+def learnt_stride(features: Stage) -> int:
+    """Give the last stride that an encoder learnt with; read at stride 1, its filters are dilated by as much."""
+    return features.manifest.settings["contrastive"]["last_stride"]
 
 
 def make_saliency(run: Run) -> Stage:
@@ -87,7 +93,10 @@ def make_saliency(run: Run) -> Stage:
         trained.history.to_csv(folder / "history.csv", index=False)
         return {"orientation": trained.orientation}
 
-    settings = common_settings(run, fabric) | {"saliency": config.saliency.model_dump(mode="json")}
+    settings = common_settings(run, fabric) | {
+        "saliency": config.saliency.model_dump(mode="json"),
+        "dilation": learnt_stride(features),
+    }
     return run.make("03-saliency", compute, settings=settings, inputs=[images, features], device=str(fabric.device))
 
 
@@ -101,7 +110,8 @@ def load_ccam(run: Run) -> CCAM:
     """Load the oriented CCAM, in evaluation mode."""
     settings = run.open("03-saliency").manifest.settings
     options = settings["saliency"]
-    model = CCAM(Encoder(settings["backbone"]), tuple(options["stages"]), options["margin"])
+    encoder = Encoder(settings["backbone"], dilation=settings["dilation"])
+    model = CCAM(encoder, tuple(options["stages"]), options["margin"])
     return load_weights(model, run.open("03-saliency") / "ccam.safetensors")
 
 
@@ -198,6 +208,7 @@ def train_iteration(run: Run, iteration: int) -> Stage:
 
     settings = common_settings(run, fabric) | {
         "segmenter": config.segmenter.model_dump(mode="json"),
+        "dilation": learnt_stride(features),
         "refinement": refinement,
         "size": image_size(run),
     }
@@ -224,7 +235,8 @@ def load_segmenter(stage: Stage) -> Segmenter:
     """Load a trained segmenter in evaluation mode, built as its own manifest says."""
     settings = stage.manifest.settings
     options = settings["segmenter"]
-    model = Segmenter(Encoder(settings["backbone"]), tuple(options["stages"]), options["width"])
+    encoder = Encoder(settings["backbone"], dilation=settings["dilation"])
+    model = Segmenter(encoder, tuple(options["stages"]), options["width"])
     return load_weights(model, stage / "segmenter.safetensors")
 
 
