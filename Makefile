@@ -22,7 +22,7 @@ OPTIONS = $(if $(DATASET),--dataset "$(DATASET)") $(if $(PROFILE),--profile "$(P
 help:  ## this list
 	@echo "make book     set up .venv if needed, run every notebook, build _build/html/index.html"
 	@echo "              DATASET=synthetic|isic2017|isic2018|ph2|folder  PROFILE=quick|workshop|paper  DATA=folder  SEED=0  NAME=…"
-	@echo "make test     all tests, and the executed notebooks once more"
+	@echo "make test     all tests, and the executed notebooks once more (DATA=folder, if make book had it)"
 	@echo "make lint     ruff, and notebooks free of outputs"
 	@echo "make format   let ruff and nbstripout mend what lint complains about"
 	@echo "make env      only set up .venv"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -23,6 +24,18 @@ settings.load_profile("project")
 def root() -> Path:
     """The project's folder."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def names_place():
+    """Whether a text names a folder, in a path as this system or JSON writes it: ``names_place(text, place)``."""
+
+    def check(text: str, place: Path) -> bool:
+        return any(f"{form}{end}" in text for form in (str(place), place.as_posix()) for end in '/"') or (
+            json.dumps(str(place / "x"))[1:-2] in text
+        )
+
+    return check
 
 
 @pytest.fixture(scope="session")

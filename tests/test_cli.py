@@ -37,7 +37,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         cell = nbformat.v4.new_code_cell(common + extra, metadata={"tags": ["parameters"]})
         nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "notebooks" / f"{name}.ipynb")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(book.DEVICE, raising=False)
+    for name in (book.DEVICE, book.DATA, book.RUNS):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 
@@ -56,7 +57,7 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture)
         (["run", "44"], "Unknown notebook"),
         (["run", "041"], "Unknown notebook"),
         (["run", "04", "--strict"], "notebook 01"),
-        (["run", "04", "--runs", "a [b]"], "--runs 'a [b]'"),
+        (["run", "04", "--runs", "a [b]"], "a [b]'"),
         (["run", "04", "-p", "seed=3"], "--seed"),
         (["run", "03", "--dataset", "isic2071"], "isic2017"),
         (["run", "03", "--profile", "fast"], "quick"),
@@ -109,12 +110,12 @@ def test_folders_reach_the_kernels_by_their_environment_and_not_by_the_page(
 
     monkeypatch.setattr(book, "execute", execute)
     monkeypatch.setattr(book, "export_html", lambda executed: executed)
-    source = 'data: str = ""  # data\nruns: str = ""  # runs\n'
+    source = 'data: str = "/edited"  # data\nruns: str = "/edited"  # runs\n'
     cell = nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]})
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), project / "notebooks" / "00_start.ipynb")
     assert call(monkeypatch, "run", "00", "--data", "pictures", "--runs", "mine") == 0
     values, environment = calls[0]
-    assert "data" not in values and "runs" not in values
+    assert values["data"] == values["runs"] == "", "an edited cell would win over the command line, and a page tell it"
     assert environment[book.DATA] == str(project / "pictures") and environment[book.RUNS] == str(project / "mine")
 
 
@@ -138,15 +139,23 @@ def test_missing_and_stale_inputs_follow_the_chain(tmp_path: Path) -> None:
             inputs=[run.open(each) for each in inputs],
         )
 
-    assert book.missing_inputs(run.folder, "04") == ["01", "02", "03"]
+    assert book.missing_inputs(run, "04") == ["01", "02", "03"]
     make("01-data/images/train", "images")
     make("02-contrastive/simclr", "encoder", "01-data/images/train")
-    assert book.missing_inputs(run.folder, "04") == ["03"]
+    assert book.missing_inputs(run, "04") == ["03"]
     make("03-saliency", "maps", "02-contrastive/simclr")
-    assert book.missing_inputs(run.folder, "04") == []
+    assert book.missing_inputs(run, "04") == []
     make("02-contrastive/simclr", "another encoder", "01-data/images/train")
-    assert book.missing_inputs(run.folder, "04") == ["03"]
-    assert book.missing_inputs(run.folder, "00") == []
+    assert book.missing_inputs(run, "04") == ["03"]
+    assert book.missing_inputs(run, "00") == []
+    make("03-saliency", "other maps", "02-contrastive/simclr")
+    make("04-labels", "labels", "03-saliency")
+    make("05-segmenter/iteration-0", "first", "04-labels")
+    make("05-segmenter/iteration-1", "second", "05-segmenter/iteration-0")
+    assert run.config.refinement.iterations == 3
+    assert book.missing_inputs(run, "07") == ["06"], "stopped in the midst of its iterations"
+    assert book.missing_inputs(run, "07", iterations=2) == []
+    make("02-contrastive/simclr", "a third encoder", "01-data/images/train")
     with pytest.raises(RunError, match=r"03-saliency of synthetic-quick is stale.*\n  uslnet run 03 --with-inputs"):
         run.open("03-saliency")
 

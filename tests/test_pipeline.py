@@ -75,11 +75,11 @@ def test_training_reads_no_masks_of_its_own_part(scored_run):
         assert not any("masks" in read for read in scored_run.open(name).manifest.inputs)
 
 
-def test_no_file_of_a_run_names_a_folder_of_this_machine(scored_run):
+def test_no_file_of_a_run_names_a_folder_of_this_machine(scored_run, names_place):
     for path in scored_run.folder.rglob("*"):
         if path.suffix in (".csv", ".json"):
             text = path.read_text(encoding="utf-8")
-            assert str(scored_run.folder.parent) not in text and str(Path.home()) + "/" not in text, path.name
+            assert not any(names_place(text, place) for place in (scored_run.folder.parent, Path.home())), path.name
 
 
 def test_facts(scored_run):
@@ -154,6 +154,14 @@ def test_a_later_iteration_learns_from_the_segmenter_before(scored_run, cpu):
     out = UncertaintyModule(**scored_run.config.uncertainty.model_dump())(torch.from_numpy(probability))
     labels, keep = pipeline.load_labels(scored_run.open("05-segmenter/iteration-1"))
     assert (labels == out.label.numpy() * 2).mean() > 0.999 and np.array_equal(keep, out.keep.numpy())
+
+
+def test_what_learnt_with_a_stride_is_read_dilated_at_every_stage(scored_run):
+    assert scored_run.config.contrastive.last_stride == 2
+    segmenter = pipeline.load_segmenter(scored_run.open("05-segmenter/iteration-0"))
+    for encoder in (pipeline.load_encoder(scored_run), pipeline.load_ccam(scored_run).encoder, segmenter.encoder):
+        strided, later = encoder.layer4[0].conv1, encoder.layer4[1].conv1
+        assert strided.stride == (1, 1) and later.dilation == later.padding == (2, 2)
 
 
 def test_segmenters_start_from_the_contrastive_encoder(scored_run):
@@ -420,3 +428,15 @@ def test_a_sealed_part_is_decoded_when_it_is_asked_for(tmp_path, trained_run):
     shutil.copytree(trained_run.folder, folder)
     stage = pipeline.evaluate(replace(trained_run, folder=folder), "test")
     assert stage.name == "07-evaluation/test" and (folder / "01-data/images/test/images.npy").exists()
+
+
+def test_images_of_another_size_than_the_trained_ones_are_not_scored(tmp_path, tiny, trained_run):
+    run = replace(trained_run, folder=tmp_path / "synthetic-quick", config=tiny(images={"size": 64}))
+    shutil.copytree(trained_run.folder, run.folder)
+    assert pipeline.image_size(run) == 32
+    stage = pipeline.evaluate(run, "test")  # decoded as the trained ones were, whatever the profile says
+    assert np.load(stage / "predictions.npy", mmap_mode="r").shape[-1] == 32
+    shutil.rmtree(run.folder / "01-data/images/test")
+    pipeline.prepare_images(run, "test")
+    with pytest.raises(RunError, match="trained on images of 32 pixels, but its test images have 64"):
+        pipeline.evaluate(run, "test")

@@ -61,7 +61,7 @@ def scored_run(tiny, tmp_path_factory):
     return run
 
 
-def test_a_record_says_what_was_measured_and_by_what(tmp_path, scored_run):
+def test_a_record_says_what_was_measured_and_by_what(tmp_path, scored_run, names_place):
     folder = record(scored_run, tmp_path / "results")
     assert folder == tmp_path / "results" / "isic2017-workshop"
     per_image = pd.read_csv(folder / "per_image.csv", dtype={"size": str})
@@ -81,7 +81,8 @@ def test_a_record_says_what_was_measured_and_by_what(tmp_path, scored_run):
     assert manifest["train"] == "isic2017-train, without masks" and manifest["scored"] == "isic2017-validation"
     assert manifest["size"] == 32 and manifest["seed"] == 0
     assert manifest["stages"]["03-saliency"]["settings"]["saliency"]["epochs"] == 10
-    assert str(tmp_path) not in (folder / "manifest.json").read_text()
+    whole = (folder / "manifest.json").read_text(encoding="utf-8")
+    assert not any(names_place(whole, place) for place in (scored_run.folder.parent, scored_run.data))
     assert {path.name for path in folder.glob("*.png")} == {"examples.png", "dice.png", "labels.png", "split.png"}
 
 
@@ -97,3 +98,13 @@ def test_a_record_that_fails_leaves_the_one_before(tmp_path, scored_run, monkeyp
         record(scored_run, tmp_path / "results")
     assert (folder / "scores.csv").read_bytes() == before
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["isic2017-workshop"]
+
+
+def test_a_record_tells_what_made_the_scores_and_not_what_lies_beside(tmp_path, scored_run):
+    run = replace(scored_run, folder=tmp_path / "isic2017-workshop")
+    shutil.copytree(scored_run.folder, run.folder)
+    leftover = run.folder / "05-segmenter" / "iteration-7"
+    shutil.copytree(run.folder / "05-segmenter" / "iteration-1", leftover)
+    (leftover / "history.csv").write_text("edited")
+    folder = record(run, tmp_path / "results")
+    assert "05-segmenter/iteration-7" not in (folder / "stages.csv").read_text()

@@ -7,19 +7,22 @@ import json
 import logging
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from uslnet_core.compute import Progress
 from uslnet_core.config import check_choice, configure
+from uslnet_core.data.registry import DATASETS
 from uslnet_core.errors import ConfigError, RunError, USLNetError
-from uslnet_core.runs import Run, notebook_of, peek, stale_reason
+from uslnet_core.runs import Run, peek, stale_reason
 
 PROGRESS_FILE = "USLNET_PROGRESS_FILE"  # where a kernel that the command line started reports its progress
 DEVICE = "USLNET_DEVICE"  # the command line's choice of device, for the kernels it starts
@@ -36,16 +39,6 @@ READS = {
     "06": ["01", "02", "05"],
     "07": ["01", "03", "04", "05", "06"],
     "14": ["06"],
-}
-# The last thing each notebook writes: there means done.
-WRITES = {
-    "01": "01-data/images",
-    "02": "02-contrastive",
-    "03": "03-saliency",
-    "04": "04-labels",
-    "05": "05-segmenter/iteration-0",
-    "06": "05-segmenter/iteration-1",
-    "07": "07-evaluation",
 }
 
 
@@ -118,8 +111,15 @@ def open_run(
     config = configure(profile, dataset=dataset, seed=seed, **sections)
     if name and not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
         raise ConfigError(f"name {name!r} becomes part of a folder's name: use letters, digits, '-', '_' and '.' only.")
-    folder = runs_folder(runs) / "-".join(filter(None, [dataset, profile, name]))
-    return Run(folder, config, None if dataset == "synthetic" else data_folder(data), reporter())
+    root, all_runs = project_root(), runs_folder(runs)
+    source = None if dataset == "synthetic" else data_folder(data)
+    named = {
+        "data": source if source != root / "data" else None,
+        "runs": all_runs if all_runs != root / "runs" else None,
+    }
+    options = "".join(f" --{option} {shlex.quote(str(place))}" for option, place in named.items() if place)
+    folder = all_runs / "-".join(filter(None, [dataset, profile, name]))
+    return Run(folder, config, source, reporter(), options)
 
 
 # --- progress --------------------------------------------------------------------------------------------------------
@@ -144,8 +144,9 @@ class FileProgress:
         if now - self.last > 0.2 or done == total:
             self.last = now
             fresh = self.path.with_suffix(".new")
-            fresh.write_text(json.dumps({"what": what, "done": done, "total": total}), encoding="utf-8")
-            fresh.replace(self.path)
+            with suppress(OSError):  # being read just now, or the disk is full: no reason to stop a training
+                fresh.write_text(json.dumps({"what": what, "done": done, "total": total}), encoding="utf-8")
+                fresh.replace(self.path)
 
 
 class LiveProgress:
@@ -261,15 +262,40 @@ def parse_parameter(text: str, known: Mapping[str, Parameter], notebook: str) ->
 # --- execution -------------------------------------------------------------------------------------------------------
 
 
-def missing_inputs(folder: Path, number: str) -> list[str]:
-    """List the notebooks whose stage a notebook needs and this run folder lacks, or holds only stale, in order."""
-    stages = peek(folder)
+def made_by(run: Run, number: str, iterations: int | None = None) -> set[str]:
+    """Name the stages that a notebook leaves behind.
+
+    Args:
+        run: the run; its configuration says which parts are trained on and scored, and how many iterations there are.
+        number: of the notebook.
+        iterations: as given to the notebooks, if not as the configuration says.
+    """
+    known, count = DATASETS[run.config.dataset], iterations or run.config.refinement.iterations
+    return {
+        "01": {f"01-data/images/{known.train_split}"},
+        "02": {f"02-contrastive/{run.config.contrastive.method}"},
+        "03": {"03-saliency"},
+        "04": {"04-labels"},
+        "05": {"05-segmenter/iteration-0"},
+        "06": {f"05-segmenter/iteration-{k}" for k in range(1, count)},
+        "07": {f"07-evaluation/{run.config.evaluation.split or known.score_split}"},
+    }.get(number, set())
+
+
+def missing_inputs(run: Run, number: str, iterations: int | None = None) -> list[str]:
+    """List the notebooks whose stages a notebook needs and this run lacks, or holds only stale, in order.
+
+    Args:
+        run: the run.
+        number: of the notebook that shall run.
+        iterations: as in :func:`made_by`.
+    """
+    stages = peek(run.folder)
     whole = {name for name, stage in stages.items() if not stale_reason(stage, stages)}
     needed: set[str] = set()
     for before in READS.get(number, []):
-        made = [name for name in stages if name.startswith(WRITES[before]) and notebook_of(name) == before]
-        if not made or not whole.issuperset(made):
-            needed |= {*missing_inputs(folder, before), before}
+        if not made_by(run, before, iterations) <= whole:
+            needed |= {*missing_inputs(run, before, iterations), before}
     return sorted(needed)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -32,7 +31,7 @@ Profile = Annotated[str, typer.Option(help="quick, workshop or paper")]
 Data = Annotated[str, typer.Option(help="folder that holds the dataset (default: USLNET_DATA, else data/)")]
 Seed = Annotated[int, typer.Option(help="seed of everything random")]
 Name = Annotated[str, typer.Option(help="tells runs of one dataset and profile apart")]
-Runs = Annotated[str, typer.Option(help="folder of all runs (default: runs/)")]
+Runs = Annotated[str, typer.Option(help="folder of all runs (default: USLNET_RUNS, else runs/)")]
 Device = Annotated[str, typer.Option(help="auto, cpu or gpu")]
 Strict = Annotated[bool, typer.Option("--strict", help="stop at the first image that cannot be read")]
 
@@ -49,7 +48,7 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == 130:  # typer's word for Ctrl-C
-            err.print("Stopped. Whole stages are kept; the same command goes on from there.")
+            err.print("Stopped. What was whole is kept, and the same command reuses whole stages.")
         raise
 
 
@@ -89,14 +88,13 @@ def run_notebooks(
     for number in numbers:
         notebook = notebooks[number]
         known = book.read_parameters(notebook)
-        shared = {k: v for k, v in common.items() if k in known and k not in ("data", "runs")}
+        shared = {k: "" if k in ("data", "runs") else v for k, v in common.items() if k in known}
         values = shared | extra.get(number, {})
         executed = run.folder / "notebooks" / notebook.name
         progress_file = run.folder / f".progress-{os.getpid()}.json"
         began = time.time()
         with watch(progress_file):
             seconds = book.execute(notebook, executed, values, {**environment, book.PROGRESS_FILE: str(progress_file)})
-        progress_file.unlink(missing_ok=True)
         made, reused = stages_since(run.folder, number, began)
         said = [f"made {', '.join(made)}"] if made else []
         said += [f"reused {', '.join(reused)}"] if reused else []
@@ -117,14 +115,14 @@ def read_facts(stage: Path) -> dict[str, Any]:
 
 def stages_since(folder: Path, number: str, began: float) -> tuple[list[str], list[str]]:
     """Tell the stages of one notebook that were made since a moment from those that were reused."""
-    from uslnet_core.runs import list_stages, notebook_of
+    from uslnet_core.runs import notebook_of, peek, stale_reason
 
+    stages = peek(folder)
     made, reused = [], []
-    for manifest in list_stages(folder):
-        name = manifest.parent.relative_to(folder).as_posix()
-        if notebook_of(name) == number:
+    for name, stage in stages.items():
+        if notebook_of(name) == number and not stale_reason(stage, stages):
             # A stage that another run shares keeps its manifest's time; its folder's name was given just now.
-            (made if manifest.parent.stat().st_ctime >= began - 1 else reused).append(name)
+            (made if stage.folder.stat().st_ctime >= began - 1 else reused).append(name)
     return made, reused
 
 
@@ -201,29 +199,27 @@ def run(
     extra = check_parameters(parameter or [], numbers, available)
     if strict:
         extra.setdefault("01", {})["strict"] = True
+        numbers = sorted({"01", *numbers})  # what is there may have been made without files that could not be read
     common = common_parameters(dataset, profile, data, seed, name, runs)
     target = books.open_run(**common)
-    first = sorted({n for number in numbers for n in books.missing_inputs(target.folder, number)} - set(numbers))
+    counts = {n: extra.get(n, {}).get("iterations") for n in numbers}
+    first = sorted(
+        {n for number in numbers for n in books.missing_inputs(target, number, counts[number])} - set(numbers)
+    )
     if first and not with_inputs:
         raise RunError(
             f"{target.folder.name} lacks what notebook {', '.join(first)} makes, or has it stale. Make it first:\n"
-            f"  {target.command(' '.join(first))}{spell_folders(data, runs)}\nor add --with-inputs to this command."
+            f"  {target.command(' '.join(first))}\nor add --with-inputs to this command."
         )
     rows: list[dict[str, Any]] = []
     for number in sorted(set(numbers)):
         # Asked again before each one: the notebook before may have made later stages stale.
-        before = books.missing_inputs(target.folder, number) if with_inputs else []
+        before = books.missing_inputs(target, number, counts[number]) if with_inputs else []
         rows += run_notebooks([*before, number], common, extra, device)
     for row in rows:
         if row["number"] in numbers:
             out.print(f"To look at it: {books.export_html(row['executed'])}")
     say_stale(target.folder)
-
-
-def spell_folders(data: str, runs: str) -> str:
-    """Spell the options for folders as they were given, to end a suggested command."""
-    given = {"data": data, "runs": runs}
-    return "".join(f" --{option} {shlex.quote(value)}" for option, value in given.items() if value)
 
 
 def check_parameters(texts: list[str], numbers: list[str], available: dict[str, Path]) -> dict[str, dict[str, Any]]:

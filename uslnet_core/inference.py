@@ -20,7 +20,7 @@ from skimage.segmentation import find_boundaries
 from uslnet_core.compute import Progress, quiet
 from uslnet_core.data.decoding import SUFFIXES
 from uslnet_core.data.images import read_image
-from uslnet_core.data.layouts import MASK_FOLDER, files_in, is_image
+from uslnet_core.data.layouts import among_images, files_in, masks_instead
 from uslnet_core.data.storage import without_folder
 from uslnet_core.errors import DataError
 from uslnet_core.segmenter import Segmenter
@@ -95,18 +95,17 @@ def find_images(paths: Iterable[Path], out: Path | None = None) -> list[tuple[Pa
     results = [out.resolve() / name for name in ("masks", "overlays")] if out else []
     for path in paths:
         if path.is_dir():
-            for file in files_in(path, is_image, nested=True):
-                relative = file.relative_to(path)
-                among_masks = MASK_FOLDER in [part.lower() for part in relative.parts[:-1]]
-                if not among_masks and not any(folder in file.resolve().parents for folder in results):
-                    found.setdefault(file, relative)
+            for file in files_in(path, lambda each, root=path: among_images(each, root), nested=True):
+                if not any(folder in file.resolve().parents for folder in results):
+                    found.setdefault(file, file.relative_to(path))
         elif path.exists():
             found.setdefault(path, Path(path.name))
         else:
             raise DataError(f"{path} does not exist. Give image files or folders of images.")
     if not found:
         known = " ".join(sorted(SUFFIXES))
-        raise DataError(f"No image in {', '.join(map(str, paths))}. Expected files ending in {known}.")
+        masks = "".join(masks_instead(path) for path in paths if path.is_dir())
+        raise DataError(f"No image in {', '.join(map(str, paths))}.{masks} Expected files ending in {known}.")
     return list(found.items())
 
 

@@ -14,7 +14,7 @@ from uslnet_core import figures, pipeline
 from uslnet_core.data.images import ImageSet
 from uslnet_core.errors import DataError
 from uslnet_core.evaluation import by_size, comparison, label_accuracy, paired_difference, wide
-from uslnet_core.runs import Run, Stage, list_stages, read_stage, replace_folder
+from uslnet_core.runs import Run, Stage, gibibytes, replace_folder, upstream
 
 DPI = 110
 
@@ -57,7 +57,7 @@ def write_record(run: Run, split: str, stage: Stage, folder: Path) -> None:
     per_image = pd.read_csv(stage / "per_image.csv", dtype={"id": str, "size": str})
     summary.round(5).to_csv(folder / "summary.csv", index=False)
     per_image.round(5).to_csv(folder / "per_image.csv", index=False)
-    primary, own_size = summary[summary["size"] != "native"], per_image[per_image["size"] != "native"]
+    primary, at_run_size = summary[summary["size"] != "native"], per_image[per_image["size"] != "native"]
     score_table(summary).to_csv(folder / "scores.csv", index=False)
     models = list(primary["model"].unique())
     scored_on = f"{run.config.dataset}-{split}"
@@ -66,13 +66,13 @@ def write_record(run: Run, split: str, stage: Stage, folder: Path) -> None:
         comparison(primary, 10, {m: m for m in models if m != "Model 1"}, scored_on=scored_on),
     ]
     compare_table(pd.concat(tables)).to_csv(folder / "comparison.csv", index=False)
-    difference_table(own_size, models).to_csv(folder / "differences.csv", index=False)
-    size_table(by_size(own_size)).to_csv(folder / "sizes.csv", index=False)
-    label_table(run).to_csv(folder / "labels.csv", index=False)
-    stages = [read_stage(run.folder, p.parent.relative_to(run.folder).as_posix()) for p in list_stages(run.folder)]
+    difference_table(at_run_size, models).to_csv(folder / "differences.csv", index=False)
+    size_table(by_size(at_run_size)).to_csv(folder / "sizes.csv", index=False)
+    label_table(run, iterations_of(stage)).to_csv(folder / "labels.csv", index=False)
+    stages = upstream(run, stage)
     stage_table(stages).to_csv(folder / "stages.csv", index=False)
     write_manifest(run, split, stages, folder / "manifest.json")
-    draw(run, split, stage, own_size, folder)
+    draw(run, split, stage, at_run_size, folder)
 
 
 def score_table(summary: pd.DataFrame) -> pd.DataFrame:
@@ -121,13 +121,18 @@ def size_table(sizes: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index().rename(columns={"size": "lesions", "area": "area of the image"})
 
 
-def label_table(run: Run) -> pd.DataFrame:
+def iterations_of(evaluation: Stage) -> int:
+    """Count the segmenters that were scored; the first model is CCAM itself."""
+    return len(pd.read_csv(evaluation / "models.csv")) - 1
+
+
+def label_table(run: Run, iterations: int) -> pd.DataFrame:
     """Say of each iteration how many images it learnt from, how certain its labels were and how right (a score)."""
     split = pipeline.train_split(run)
     masks = pipeline.load_masks(run, split)
     ids = {name: k for k, name in enumerate(pipeline.load_images(run, split).ids)}
     rows = []
-    for iteration in range(run.config.refinement.iterations):
+    for iteration in range(iterations):
         stage = run.open(f"05-segmenter/iteration-{iteration}" if iteration else "04-labels")
         labels, keep = pipeline.load_labels(stage)
         row = {"iteration": iteration, "learns from": f"iteration {iteration - 1}" if iteration else "CCAM"}
@@ -148,7 +153,7 @@ def stage_table(stages: list[Stage]) -> pd.DataFrame:
         {
             "stage": [s.name for s in stages],
             "minutes": [f"{s.manifest.seconds / 60:.1f}" for s in stages],
-            "peak memory, GB": [f"{(s.manifest.peak_memory or 0) / 1024:.1f}" for s in stages],
+            "process memory so far, GiB": [gibibytes(s.manifest.peak_memory) for s in stages],
             "made": [s.manifest.made_at[:10] for s in stages],
             "fingerprint": [s.manifest.fingerprint[:12] for s in stages],
         }
@@ -162,7 +167,7 @@ def write_manifest(run: Run, split: str, stages: list[Stage], path: Path) -> Non
         "run": run.folder.name,
         "train": f"{config.dataset}-{pipeline.train_split(run)}, without masks",
         "scored": f"{config.dataset}-{split}",
-        "size": pipeline.image_size(run),
+        "size": pipeline.image_size(run, split),
         "profile": config.profile,
         "seed": last.seed,
         "device": last.device,
@@ -196,22 +201,22 @@ def draw(run: Run, split: str, stage: Stage, per_image: pd.DataFrame, folder: Pa
         "examples.png": figures.over_under(shown, by_model, truth, chosen.labels),
         "dice.png": figures.spread_plot(per_image, "DIC"),
     }
-    pictures |= draw_labels(run)
+    pictures |= draw_labels(run, iterations_of(stage))
     for name, figure in pictures.items():
         figure.savefig(folder / name, dpi=DPI, bbox_inches="tight")
 
 
-def draw_labels(run: Run, number: int = 3) -> dict[str, Any]:
+def draw_labels(run: Run, iterations: int, number: int = 3) -> dict[str, Any]:
     """Draw the three-way split and the labels of all iterations for evenly spaced training images."""
     images = pipeline.load_images(run)
     rows = np.linspace(0, len(images) - 1, number + 2).astype(int)[1:-1]
     saliency = pipeline.load_saliency(run)[rows]
     by_iteration = {}
-    for iteration in range(run.config.refinement.iterations):
+    for iteration in range(iterations):
         stage = run.open(f"05-segmenter/iteration-{iteration}" if iteration else "04-labels")
         by_iteration[f"iteration {iteration}"] = pipeline.load_labels(stage)[0][rows] / np.float32(2)
-    section = run.config.uncertainty
+    settings = run.open("04-labels").manifest.settings["uncertainty"]
     split = figures.three_way(
-        images.images[rows], saliency, by_iteration["iteration 0"], thresholds=(section.low, section.high)
+        images.images[rows], saliency, by_iteration["iteration 0"], thresholds=(settings["low"], settings["high"])
     )
     return {"labels.png": figures.label_iterations(images.images[rows], by_iteration), "split.png": split}

@@ -17,6 +17,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -32,6 +33,7 @@ from uslnet_core.config import Config
 from uslnet_core.errors import DataError, RunError
 
 FORMAT = 1
+DAY = 24 * 3600  # seconds
 MANIFEST = "manifest.json"
 # Raised by one when the same settings and inputs give other results than before.
 STAGE_VERSIONS = {
@@ -105,12 +107,14 @@ class Run:
         config: the configuration.
         data: folder of the dataset; ``None`` for synthetic images.
         progress: told of long work.
+        options: the options for folders that are not the project's own, to end a suggested command.
     """
 
     folder: Path
     config: Config
     data: Path | None = None
     progress: Progress = field(default=quiet, compare=False)
+    options: str = field(default="", compare=False)
 
     def command(self, notebook: str) -> str:
         """Spell the command that runs one notebook for this run."""
@@ -122,7 +126,7 @@ class Run:
             parts.append(f"--profile {self.config.profile}")
         if self.config.seed:
             parts.append(f"--seed {self.config.seed}")
-        return " ".join(parts + ([f"--name {name}"] if name else []))
+        return " ".join(parts + ([f"--name {name}"] if name else [])) + self.options
 
     def open(self, name: str) -> Stage:
         """Open a stage that must exist.
@@ -194,6 +198,7 @@ class Run:
         fresh = self.folder / f".{name.replace('/', '-')}.{platform.node()}.{os.getpid()}.tmp"
         try:
             clear_leftovers(self.folder)
+            shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
             if shared:
                 for file in [*shared.manifest.files, MANIFEST]:
@@ -292,6 +297,20 @@ def list_stages(run: Path) -> list[Path]:
     return sorted(p for p in run.glob(f"**/{MANIFEST}") if not any(x.startswith(".") for x in p.relative_to(run).parts))
 
 
+def upstream(run: Run, stage: Stage) -> list[Stage]:
+    """List a stage and all that it was made from, in the order of the stages.
+
+    Raises:
+        RunError: one of them is missing or stale.
+    """
+    found, waiting = {}, [stage]
+    while waiting:
+        each = waiting.pop()
+        found[each.name] = each
+        waiting += [run.open(name) for name in each.manifest.inputs if name not in found]
+    return [found[name] for name in sorted(found)]
+
+
 def peek(run: Path) -> dict[str, Stage]:
     """Read the manifests of a run without verifying files; one that cannot be read is left out.
 
@@ -345,6 +364,11 @@ def notebook_of(stage: str) -> str:
     return NOTEBOOK_OF.get(stage.split("/")[0], "?")
 
 
+def gibibytes(mebibytes: int | None) -> str:
+    """Write an amount of memory for a table; a dash where it was not measured."""
+    return "–" if mebibytes is None else f"{mebibytes / 1024:.1f}"
+
+
 def digest(value: Any) -> str:
     """Hash a JSON value, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
@@ -371,22 +395,27 @@ def replace_folder(fresh: Path, target: Path) -> None:
         fresh.rename(target)
         return
     old = fresh.with_suffix(".old")
+    shutil.rmtree(old, ignore_errors=True)  # a process that was killed here before
     target.rename(old)
     try:
         fresh.rename(target)
     except OSError:
         old.rename(target)  # the stage before stays
         raise
-    shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)  # the new one is in place; what still reads the old one may keep it
 
 
 def clear_leftovers(run: Path) -> None:
-    """Remove what processes of this machine were writing into a run when they were killed."""
+    """Remove what processes of this machine were writing into a run when they were killed, a day ago or longer.
+
+    The day is for processes that this one cannot see, such as those of another container.
+    """
     for folder in run.glob(f".*.{platform.node()}.*"):
         process, _, ending = folder.name.rpartition(f".{platform.node()}.")[2].partition(".")
-        mine = process.isdigit() and int(process) == os.getpid()
-        if ending in ("tmp", "old") and process.isdigit() and (mine or not psutil.pid_exists(int(process))):
-            shutil.rmtree(folder, ignore_errors=True)
+        dead = ending in ("tmp", "old") and process.isdigit() and not psutil.pid_exists(int(process))
+        with suppress(OSError):  # another process may be clearing them, too
+            if dead and time.time() - folder.stat().st_mtime > DAY:
+                shutil.rmtree(folder)
 
 
 def explain_os_error(error: Exception, target: Path) -> None:
@@ -406,7 +435,8 @@ def explain_os_error(error: Exception, target: Path) -> None:
         ) from error
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         raise RunError(
-            f"No permission to write {target}. Choose another folder, or change the permission of this one."
+            f"No permission to write {target}. Choose another folder, or change the permission of this one. On Windows "
+            "a notebook that still has its files open is in the way, too: restart its kernel."
         ) from error
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -72,27 +72,33 @@ def watch(file: Path) -> Iterator[None]:
         finally:
             stop.set()
             thread.join()
+            for left in (file, file.with_suffix(".new")):
+                left.unlink(missing_ok=True)
 
 
-def stage_table(folder: Path) -> Table:
-    """Lay out one run's stages as a table; a damaged stage is a row that says so."""
-    from uslnet_core.runs import list_stages, read_stage, stale_reason
+def stage_table(folder: Path) -> Group:
+    """Lay out one run's stages as a table; what is wrong with one is a whole line below."""
+    from uslnet_core.runs import gibibytes, list_stages, read_stage, stale_reason
 
-    table = Table("stage", "made", "took", "memory", "device", "read", "state", title=folder.name, title_justify="left")
-    stages, broken = {}, {}
+    table = Table(title=folder.name, title_justify="left")
+    table.add_column("stage", no_wrap=True)
+    for head in ("made", "took, s", "GiB", "device", "from", "state"):
+        table.add_column(head)
+    stages, notes = {}, []
     for path in list_stages(folder):
         name = path.parent.relative_to(folder).as_posix()
         try:
             stages[name] = read_stage(folder, name)
         except RunError as error:
-            broken[name] = str(error)
-    for name in sorted([*stages, *broken]):
-        if name in broken:
-            table.add_row(name, "", "", "", "", "", Text.assemble(("damaged", "red"), f": {broken[name]}"))
-            continue
-        manifest, reason = stages[name].manifest, stale_reason(stages[name], stages)
-        state = Text.assemble(("stale", "yellow"), f": {reason}") if reason else Text("current", "green")
+            table.add_row(name, "", "", "", "", "", Text("damaged", "red"))
+            notes.append(Text.assemble(("Damaged: ", "red"), str(error)))
+    for name, stage in stages.items():
+        manifest, reason = stage.manifest, stale_reason(stage, stages)
+        if reason:
+            notes.append(Text.assemble(("Stale: ", "yellow"), f"{name}, since {reason}"))
+        state = Text("stale", "yellow") if reason else Text("current", "green")
         made = manifest.made_at[:16].replace("T", " ")
-        took, memory = f"{manifest.seconds:.0f} s", f"{(manifest.peak_memory or 0) / 1024:.1f} GB"
-        table.add_row(name, made, took, memory, manifest.device, ", ".join(manifest.inputs), state)
-    return table
+        read = ", ".join(dict.fromkeys(each.partition("/")[0] for each in manifest.inputs))
+        took, memory = f"{manifest.seconds:.0f}", gibibytes(manifest.peak_memory)
+        table.add_row(name, made, took, memory, manifest.device, read, state)
+    return Group(table, *notes)

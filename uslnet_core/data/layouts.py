@@ -52,6 +52,19 @@ def is_image(path: Path) -> bool:
     return not path.stem.lower().endswith(NOT_IMAGES)
 
 
+def among_images(path: Path, root: Path) -> bool:
+    """Whether a file below a user's folder is taken for an image: by its name, and not in a folder of masks."""
+    return is_image(path) and MASK_FOLDER not in [part.lower() for part in path.relative_to(root).parts[:-1]]
+
+
+def masks_instead(root: Path) -> str:
+    """Explain an image folder in which only masks were found; empty if there are none."""
+    masks = len(files_in(root, lambda path: True, nested=True))
+    return (
+        f" ({masks} files there are named as masks or superpixels, which are never taken as images.)" if masks else ""
+    )
+
+
 def need_folder(name: str, root: Path | None) -> Path:
     """Check that a data folder was given and exists.
 
@@ -185,18 +198,9 @@ def own_images(root: Path | None) -> list[tuple[str, Path]]:
         DataError: no folder, no image, or two images that would share an id.
     """
     root = need_folder("folder", root)
-
-    def keep(path: Path) -> bool:
-        return is_image(path) and MASK_FOLDER not in [part.lower() for part in path.relative_to(root).parts[:-1]]
-
-    found = files_in(root, keep, nested=True)
+    found = files_in(root, lambda path: among_images(path, root), nested=True)
     if not found:
-        masks = len(files_in(root, lambda path: True, nested=True))
-        more = (
-            f" ({masks} files there are named as masks or superpixels, which are never taken as images.)"
-            if masks
-            else ""
-        )
+        more = masks_instead(root)
         raise DataError(f"{root} holds no image; expected JPEG, PNG, BMP or TIFF files.{more} Check the path.")
     pairs: dict[str, Path] = {}
     for path in found:

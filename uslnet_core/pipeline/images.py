@@ -20,12 +20,13 @@ def train_split(run: Run) -> str:
     return DATASETS[run.config.dataset].train_split
 
 
-def prepare_images(run: Run, split: str, *, strict: bool = False) -> Stage:
+def prepare_images(run: Run, split: str, *, size: int | None = None, strict: bool = False) -> Stage:
     """Decode one part's images once, into a memory map at the run's size (``01-data/images/<split>``).
 
     Args:
         run: the run.
         split: ``train``, ``validation``, ``test`` or ``all``.
+        size: side in pixels; by default as the configuration says.
         strict: stop at the first image that cannot be read, instead of leaving it out.
 
     Returns:
@@ -34,20 +35,18 @@ def prepare_images(run: Run, split: str, *, strict: bool = False) -> Stage:
     Raises:
         DataError: no image, an image that cannot be read under ``strict``, too little disk space.
     """
-    config = run.config
+    config, size = run.config, size or run.config.images.size
     count = config.images.count if split == train_split(run) else None
     sources = image_sources(config.dataset, run.data, split, count=count, seed=config.seed)
 
     def compute(folder: Path) -> dict[str, Any]:
-        skipped = write_images(
-            sources, folder, config.images.size, strict=strict, workers=cores(), progress=run.progress
-        )
+        skipped = write_images(sources, folder, size, strict=strict, workers=cores(), progress=run.progress)
         return {"images": len(sources) - len(skipped), "skipped": len(skipped)}
 
     settings = {
         "dataset": config.dataset,
         "split": split,
-        "size": config.images.size,
+        "size": size,
         "sources": source_digest(sources, config.seed),
     }
     stage = run.make(f"01-data/images/{split}", compute, settings=settings)

@@ -14,6 +14,7 @@ from uslnet_core.compute import cores
 from uslnet_core.data.images import ImageSet
 from uslnet_core.data.masks import MaskSet, MaskSource, mask_sources, read_mask, write_masks
 from uslnet_core.data.registry import DATASETS
+from uslnet_core.errors import RunError
 from uslnet_core.evaluation import counts, score, summarise
 from uslnet_core.pipeline.images import image_size, prepare_images, refuse_skipped, source_digest
 from uslnet_core.pipeline.training import fabric_of, load_ccam, load_segmenter
@@ -78,8 +79,7 @@ def evaluate(run: Run, split: str | None = None) -> Stage:
     """
     config, fabric = run.config, fabric_of(run)
     split = split or score_split(run)
-    name = f"01-data/images/{split}"  # a sealed part is decoded when it is asked for, not before
-    images = run.open(name) if (run.folder / name).exists() else prepare_images(run, split)
+    images = images_to_score(run, split)
     saliency = run.open("03-saliency")
     iterations = [run.open(f"05-segmenter/iteration-{k}") for k in range(config.refinement.iterations)]
     masks = prepare_masks(run, split)
@@ -113,6 +113,24 @@ def evaluate(run: Run, split: str | None = None) -> Stage:
         "precision": fabric.strategy.precision.precision,
     }
     return run.make(f"07-evaluation/{split}", compute, settings=settings, inputs=inputs, device=str(fabric.device))
+
+
+def images_to_score(run: Run, split: str) -> Stage:
+    """Open a part's images, or decode them at the size of those that were trained on.
+
+    A sealed part is decoded when it is asked for, not before.
+
+    Raises:
+        RunError: they are there at another size, which the models have not learnt from.
+    """
+    name, size = f"01-data/images/{split}", image_size(run)
+    images = run.open(name) if (run.folder / name).exists() else prepare_images(run, split, size=size)
+    if images.manifest.settings["size"] != size:
+        raise RunError(
+            f"{run.folder.name} was trained on images of {size} pixels, but its {split} images have "
+            f"{images.manifest.settings['size']}. Delete the folder {run.folder.name}/{name} and run notebook 07 again."
+        )
+    return images
 
 
 def score_at_size(maps: dict[str, np.ndarray], masks: MaskSet, images: ImageSet, threshold: float) -> pd.DataFrame:

@@ -35,8 +35,8 @@ class CCAM(nn.Module):
         encoder: a contrastive encoder with last stride 1.
         stages: the ResNet stages that are concatenated.
         margin: pixels by which the image is mirrored outwards before it is encoded; the cells there are cut off again.
-            Zero padding marks the cells at the frame in the same way in every image, and CCAM would rather split frame
-            from middle than lesion from skin.
+            Zero padding marks the cells at the frame in the same way in every image, and after a short training CCAM
+            would rather split frame from middle than lesion from skin. 0 leaves the image as it is.
     """
 
     sign: Tensor
