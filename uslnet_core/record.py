@@ -27,8 +27,9 @@ def record(run: Run, target: Path) -> Path:
         target: folder that gets ``<run>/``; a record of the same name is replaced when the new one is whole.
 
     Returns:
-        The record's folder: summary.csv and per_image.csv (in [0, 1]); scores.csv, comparison.csv, differences.csv,
-        sizes.csv, labels.csv and stages.csv (percent and minutes, for the page); manifest.json; PNG figures.
+        The record's folder: summary.csv and per_image.csv (in [0, 1]); about.csv, scores.csv, comparison.csv,
+        differences.csv, sizes.csv, labels.csv and stages.csv (percent and minutes, for the page); manifest.json; PNG
+        figures.
 
     Raises:
         RunError: a stage is missing.
@@ -71,7 +72,9 @@ def write_record(run: Run, split: str, stage: Stage, folder: Path) -> None:
     label_table(run, iterations_of(stage)).to_csv(folder / "labels.csv", index=False)
     stages = upstream(run, stage)
     stage_table(stages).to_csv(folder / "stages.csv", index=False)
-    write_manifest(run, split, stages, folder / "manifest.json")
+    manifest = describe(run, split, stages)
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    about_table(manifest).to_csv(folder / "about.csv", index=False)
     draw(run, split, stage, at_run_size, folder)
 
 
@@ -160,10 +163,10 @@ def stage_table(stages: list[Stage]) -> pd.DataFrame:
     )
 
 
-def write_manifest(run: Run, split: str, stages: list[Stage], path: Path) -> None:
-    """Write what the scores were measured by: sets, size, profile, seed, device, versions, settings of each stage."""
+def describe(run: Run, split: str, stages: list[Stage]) -> dict[str, Any]:
+    """Say what the scores were measured by: sets, size, profile, seed, device, versions, settings of each stage."""
     config, last = run.config, run.open(f"07-evaluation/{split}").manifest
-    content: dict[str, Any] = {
+    return {
         "run": run.folder.name,
         "train": f"{config.dataset}-{pipeline.train_split(run)}, without masks",
         "scored": f"{config.dataset}-{split}",
@@ -182,7 +185,26 @@ def write_manifest(run: Run, split: str, stages: list[Stage], path: Path) -> Non
             for s in stages
         },
     }
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def about_table(manifest: dict[str, Any]) -> pd.DataFrame:
+    """Lay out what a reader wants to know of a run before its scores."""
+    facts = {name.split("/")[-1]: stage["facts"] for name, stage in manifest["stages"].items() if "images" in name}
+    train, scored = (manifest[key].split(",")[0].rpartition("-")[2] for key in ("train", "scored"))
+    features = next(s for name, s in manifest["stages"].items() if name.startswith("02-contrastive"))
+    learnt = f"{features['settings']['backbone']}, {features['settings']['contrastive']['method']} from scratch"
+    memory = max((s["peak_memory"] or 0 for s in manifest["stages"].values()), default=0)
+    rows = {
+        "trained on": f"{facts[train]['images']} images of {manifest['train']}",
+        "scored on": f"{facts[scored]['images']} images of {manifest['scored']}",
+        "profile": f"{manifest['profile']}: {learnt}, {manifest['size']} × {manifest['size']} pixels",
+        "seeds": f"one, {manifest['seed']}",
+        "device": manifest["device"],
+        "minutes, all stages": manifest["minutes"],
+        "largest process": f"{gibibytes(memory)} GiB",
+        "date": max(s["made_at"] for s in manifest["stages"].values())[:10],
+    }
+    return pd.DataFrame({"what": list(rows), "this run": list(rows.values())})
 
 
 def draw(run: Run, split: str, stage: Stage, per_image: pd.DataFrame, folder: Path) -> None:
