@@ -74,6 +74,10 @@ def test_a_record_says_what_was_measured_and_by_what(tmp_path, scored_run, names
     row = beside[(beside["model"] == "Model 1") & (beside["metric"] == "DIC")].iloc[0]
     assert row["paper (test)"] == 52.9  # table 8
     assert float(row["ours per image"].split()[0]) == pytest.approx(100 * means["Model 1", "32"], abs=0.06)
+    frame = pd.read_csv(folder / "frame.csv").set_index("lesions")
+    assert frame["images"].sum() == 6
+    weighted = (frame["Model 4"] * frame["images"]).sum() / 6
+    assert weighted == pytest.approx(100 * means["Model 4", "32"], abs=0.1)
     labels = pd.read_csv(folder / "labels.csv")
     assert list(labels["learns from"]) == ["CCAM", "iteration 0"] and "foreground right" in labels
     assert list(pd.read_csv(folder / "differences.csv")["model"]) == ["Model 4", "Model 5_1", "Model 5_1"]

@@ -12,6 +12,7 @@ import pandas as pd
 
 from uslnet_core import figures, pipeline
 from uslnet_core.data.images import ImageSet
+from uslnet_core.data.masks import MaskSet
 from uslnet_core.errors import DataError
 from uslnet_core.evaluation import by_size, comparison, label_accuracy, paired_difference, wide
 from uslnet_core.runs import Run, Stage, gibibytes, replace_folder, upstream
@@ -28,8 +29,8 @@ def record(run: Run, target: Path) -> Path:
 
     Returns:
         The record's folder: summary.csv and per_image.csv (in [0, 1]); about.csv, scores.csv, comparison.csv,
-        differences.csv, sizes.csv, labels.csv and stages.csv (percent and minutes, for the page); manifest.json; PNG
-        figures.
+        differences.csv, sizes.csv, frame.csv, labels.csv and stages.csv (percent and minutes, for the page);
+        manifest.json; PNG figures.
 
     Raises:
         RunError: a stage is missing.
@@ -69,6 +70,7 @@ def write_record(run: Run, split: str, stage: Stage, folder: Path) -> None:
     compare_table(pd.concat(tables)).to_csv(folder / "comparison.csv", index=False)
     difference_table(at_run_size, models).to_csv(folder / "differences.csv", index=False)
     size_table(by_size(at_run_size)).to_csv(folder / "sizes.csv", index=False)
+    frame_table(at_run_size, pipeline.load_masks(run, split)).to_csv(folder / "frame.csv", index=False)
     label_table(run, iterations_of(stage)).to_csv(folder / "labels.csv", index=False)
     stages = upstream(run, stage)
     stage_table(stages).to_csv(folder / "stages.csv", index=False)
@@ -122,6 +124,18 @@ def size_table(sizes: pd.DataFrame) -> pd.DataFrame:
     shown = sizes.assign(area=area, dice=(100 * sizes["mean"]).map("{:.1f}".format))
     table = shown.pivot_table(index=["size", "area"], columns="model", values="dice", aggfunc="first", sort=False)
     return table.reset_index().rename(columns={"size": "lesions", "area": "area of the image"})
+
+
+def frame_table(per_image: pd.DataFrame, masks: MaskSet) -> pd.DataFrame:
+    """Lay out Dice of lesions inside the image and of those that the frame cuts, percent, a column per model."""
+    truth = masks.select(list(masks.scored_ids))
+    ring = np.ones(truth.shape[1:], dtype=bool)
+    ring[1:-1, 1:-1] = False
+    where = np.where(truth[:, ring].any(axis=1), "cut by the frame", "inside")
+    rows = per_image.assign(lesions=per_image["id"].map(dict(zip(masks.scored_ids, where, strict=True))))
+    means = 100 * rows.pivot_table(index="lesions", columns="model", values="DIC", aggfunc="mean", sort=False)
+    counted = rows.groupby("lesions", sort=False)["id"].nunique()
+    return means.map("{:.1f}".format).assign(images=counted).reset_index()
 
 
 def iterations_of(evaluation: Stage) -> int:

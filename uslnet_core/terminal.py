@@ -80,10 +80,9 @@ def stage_table(folder: Path) -> Group:
     """Lay out one run's stages as a table; what is wrong with one is a whole line below."""
     from uslnet_core.runs import gibibytes, list_stages, read_stage, stale_reason
 
-    table = Table(title=folder.name, title_justify="left")
-    table.add_column("stage", no_wrap=True)
-    for head in ("made", "took, s", "GiB", "device", "from", "state"):
-        table.add_column(head)
+    table = Table(title=folder.name, title_justify="left", box=None, pad_edge=False, collapse_padding=True)
+    for head in ("stage", "made", "took, s", "GiB", "device", "from", "state"):
+        table.add_column(head, no_wrap=head not in ("device", "from"), justify="right" if head == "took, s" else "left")
     stages, notes = {}, []
     for path in list_stages(folder):
         name = path.parent.relative_to(folder).as_posix()
@@ -98,7 +97,7 @@ def stage_table(folder: Path) -> Group:
             notes.append(Text.assemble(("Stale: ", "yellow"), f"{name}, since {reason}"))
         state = Text("stale", "yellow") if reason else Text("current", "green")
         made = manifest.made_at[:16].replace("T", " ")
-        read = ", ".join(dict.fromkeys(each.partition("/")[0] for each in manifest.inputs))
+        read = " ".join(sorted({each[:2] for each in manifest.inputs}))
         took, memory = f"{manifest.seconds:.0f}", gibibytes(manifest.peak_memory)
         table.add_row(name, made, took, memory, manifest.device, read, state)
     return Group(table, *notes)
