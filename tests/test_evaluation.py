@@ -356,5 +356,7 @@ def test_wide_table_shows_both_averages_of_each_model() -> None:
     table = wide(summary)
     assert list(table["average"]) == ["per image", "pooled"]
     dice = summary.set_index("metric").loc["DIC"]
-    assert table["DIC"][0] == f"{100 * dice['mean']:.1f} [{100 * dice['low']:.1f}, {100 * dice['high']:.1f}]"
+    cell = f"{100 * dice['mean']:.1f} ({100 * dice['low']:.0f}–{100 * dice['high']:.0f})"
+    assert table["DIC"][0].replace("\u2060", "") == cell
     assert table["DIC"][1].startswith(f"{100 * dice['pooled']:.1f} ")
+    assert list(wide(summary, ("JAC", "DIC")).columns) == ["model", "average", "JAC", "DIC"]

@@ -71,9 +71,11 @@ def test_a_record_says_what_was_measured_and_by_what(tmp_path, scored_run, names
     told = summary[summary["metric"] == "DIC"].set_index(["model", "size"])["mean"]
     assert np.allclose(told, means.loc[told.index], atol=1e-4)
     beside = pd.read_csv(folder / "comparison.csv")
-    row = beside[(beside["model"] == "Model 1") & (beside["metric"] == "DIC")].iloc[0]
-    assert row["paper (test)"] == 52.9  # table 8
-    assert float(row["ours per image"].split()[0]) == pytest.approx(100 * means["Model 1", "32"], abs=0.06)
+    dice = beside[beside["model"] == "Model 1"].set_index("whose")["DIC"]
+    assert dice["paper, test"] == 52.9  # table 8
+    assert dice["ours, validation"] == pytest.approx(100 * means["Model 1", "32"], abs=0.06)
+    assert dice["difference"] == pytest.approx(dice["ours, validation"] - 52.9, abs=0.11)
+    assert list(pd.read_csv(folder / "native.csv").columns) == ["model", "average", "DIC", "JAC"]
     frame = pd.read_csv(folder / "frame.csv").set_index("lesions")
     assert frame["images"].sum() == 6
     weighted = (frame["Model 4"] * frame["images"]).sum() / 6

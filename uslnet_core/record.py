@@ -28,9 +28,8 @@ def record(run: Run, target: Path) -> Path:
         target: folder that gets ``<run>/``; a record of the same name is replaced when the new one is whole.
 
     Returns:
-        The record's folder: summary.csv and per_image.csv (in [0, 1]); about.csv, scores.csv, comparison.csv,
-        differences.csv, sizes.csv, frame.csv, labels.csv and stages.csv (percent and minutes, for the page);
-        manifest.json; PNG figures.
+        The record's folder: summary.csv and per_image.csv (in [0, 1]); the tables of the page (percent, minutes) as
+        about, scores, native, comparison, differences, sizes, frame, labels and stages.csv; manifest.json; PNG figures.
 
     Raises:
         RunError: a stage is missing.
@@ -60,7 +59,8 @@ def write_record(run: Run, split: str, stage: Stage, folder: Path) -> None:
     summary.round(5).to_csv(folder / "summary.csv", index=False)
     per_image.round(5).to_csv(folder / "per_image.csv", index=False)
     primary, at_run_size = summary[summary["size"] != "native"], per_image[per_image["size"] != "native"]
-    score_table(summary).to_csv(folder / "scores.csv", index=False)
+    wide(primary).to_csv(folder / "scores.csv", index=False)
+    wide(summary[summary["size"] == "native"], ("DIC", "JAC")).to_csv(folder / "native.csv", index=False)
     models = list(primary["model"].unique())
     scored_on = f"{run.config.dataset}-{split}"
     tables = [
@@ -80,31 +80,16 @@ def write_record(run: Run, split: str, stage: Stage, folder: Path) -> None:
     draw(run, split, stage, at_run_size, folder)
 
 
-def score_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """Lay out the scores for the page, percent with intervals: a row per size, model and average."""
-    tables = [
-        wide(part).assign(size=size if size == "native" else f"{size} px")
-        for size, part in summary.groupby("size", sort=False)
-    ]
-    table = pd.concat(tables)
-    return table[["model", "size", *table.columns.drop(["model", "size"])]]
-
-
 def compare_table(compared: pd.DataFrame) -> pd.DataFrame:
-    """Lay out ours beside the paper's: a row per model and metric, percent."""
-    return pd.DataFrame(
-        {
-            "model": compared["model"],
-            "metric": compared["metric"],
-            "paper (test)": compared["paper"].map("{:.1f}".format),
-            "ours per image": [
-                f"{m:.1f} [{a:.1f}, {b:.1f}]"
-                for m, a, b in zip(compared["ours"], compared["low"], compared["high"], strict=True)
-            ],
-            "ours − paper": compared["difference"].map("{:+.1f}".format),
-            "ours pooled": compared["ours_pooled"].map("{:.1f}".format),
-        }
-    )
+    """Lay out ours beside the paper's, percent: three rows a model, a column per metric."""
+    lines = {"paper, test": "paper", "ours, validation": "ours", "difference": "difference"}
+    rows = []
+    for model, part in compared.groupby("model", sort=False):
+        values = part.set_index("metric")
+        for name, column in lines.items():
+            form = "{:+.1f}" if column == "difference" else "{:.1f}"
+            rows.append({"model": model, "whose": name, **values[column].map(form.format)})
+    return pd.DataFrame(rows)
 
 
 def difference_table(per_image: pd.DataFrame, models: list[str]) -> pd.DataFrame:
@@ -206,14 +191,16 @@ def about_table(manifest: dict[str, Any]) -> pd.DataFrame:
     facts = {name.split("/")[-1]: stage["facts"] for name, stage in manifest["stages"].items() if "images" in name}
     train, scored = (manifest[key].split(",")[0].rpartition("-")[2] for key in ("train", "scored"))
     features = next(s for name, s in manifest["stages"].items() if name.startswith("02-contrastive"))
-    learnt = f"{features['settings']['backbone']}, {features['settings']['contrastive']['method']} from scratch"
+    titles = {"resnet18": "ResNet-18", "resnet50": "ResNet-50", "simclr": "SimCLR"}
+    settings = features["settings"]
+    learnt = f"{titles[settings['backbone']]}, {titles[settings['contrastive']['method']]} from scratch"
     memory = max((s["peak_memory"] or 0 for s in manifest["stages"].values()), default=0)
     rows = {
         "trained on": f"{facts[train]['images']} images of {manifest['train']}",
         "scored on": f"{facts[scored]['images']} images of {manifest['scored']}",
         "profile": f"{manifest['profile']}: {learnt}, {manifest['size']} × {manifest['size']} pixels",
         "seeds": f"one, {manifest['seed']}",
-        "device": manifest["device"],
+        "device": manifest["device"].upper(),
         "minutes, all stages": manifest["minutes"],
         "largest process": f"{gibibytes(memory)} GiB",
         "date": max(s["made_at"] for s in manifest["stages"].values())[:10],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from uslnet_core.evaluation.checks import require_columns, require_no_repeat
 from uslnet_core.evaluation.masks import COUNTS, METRICS, metric_values, pooled
 
 _QUARTERS = ("smallest quarter", "second quarter", "third quarter", "largest quarter")
+JOINED = "\u2060–\u2060"  # a dash at which no line is broken
 
 
 class Interval(NamedTuple):
@@ -118,30 +119,30 @@ def summarise(
     return pd.concat(parts, ignore_index=True)
 
 
-def wide(summary: pd.DataFrame) -> pd.DataFrame:
+def wide(summary: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFrame:
     """Lay a summary out for reading: a row per model and average, a column per metric.
 
     Args:
         summary: What `summarise` returns, fractions.
+        metrics: Which to show, in this order; by default all.
 
     Returns:
-        model, average (``per image`` or ``pooled``) and the metrics, each ``mean [low, high]`` in percent.
+        model, average (``per image`` or ``pooled``) and the metrics in percent, each as ``62.4 (58–67)``: the mean and
+        its interval.
 
     Raises:
         DataError: A column is missing.
     """
     require_columns(summary, ("model", "metric", "mean", "low", "high", "pooled", "pooled_low", "pooled_high"))
+    averages = {"per image": ["mean", "low", "high"], "pooled": ["pooled", "pooled_low", "pooled_high"]}
     rows = []
     for model, part in summary.groupby("model", sort=False):
         values = part.set_index("metric")
-        for average, columns in (
-            ("per image", ("mean", "low", "high")),
-            ("pooled", ("pooled", "pooled_low", "pooled_high")),
-        ):
+        for average, columns in averages.items():
             cells = {}
-            for metric in values.index:
-                middle, low, high = (100 * values.loc[metric, column] for column in columns)
-                cells[metric] = f"{middle:.1f} [{low:.1f}, {high:.1f}]"
+            for metric in metrics or values.index:
+                middle, low, high = 100 * values.loc[metric, columns].astype(float)
+                cells[metric] = f"{middle:.1f} ({low:.0f}{JOINED}{high:.0f})"
             rows.append({"model": model, "average": average, **cells})
     return pd.DataFrame(rows)
 
