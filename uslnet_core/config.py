@@ -223,7 +223,8 @@ def configure(profile: str = "quick", *, dataset: str = "synthetic", seed: int =
         lines = []
         for problem in error.errors():
             where = ".".join(map(str, problem["loc"])) or "configuration"
-            lines.append(f"{where} = {problem['input']!r}: {problem['msg']}")
+            reason = problem["msg"].removeprefix("Value error, ")  # pydantic's words before ours
+            lines.append(f"{where} = {problem['input']!r}: {reason}")
         raise ConfigError("Not a valid configuration. " + "; ".join(lines)) from None
 
 

@@ -26,6 +26,7 @@ from uslnet_core.errors import DataError
 from uslnet_core.segmenter import Segmenter
 
 OVERLAY_SIDE = 1024  # overlays are for looking at, so they are kept small
+LINE = 512  # bytes of the table that an image takes at most, long names included
 OUTLINE = (0, 114, 178)  # the book's prediction colour
 COLUMNS = [
     "file",
@@ -157,6 +158,7 @@ def segment_files(
         DataError: nothing to segment, no image could be read, ``strict`` and one could not, or the disk is full.
     """
     files = find_images(paths, out)
+    room = out / f".{os.getpid()}-room"  # kept free for the table, in case the disk fills up
     rows: list[dict[str, object]] = []
     names: set[str] = set()
     try:
@@ -169,12 +171,16 @@ def segment_files(
                     raise
                 rows.append({"file": str(relative), "warning": f"not segmented: {without_folder(error, file)}"})
             else:
+                if not room.exists():
+                    write_whole(room, lambda path: path.write_bytes(bytes(LINE * len(files))))
                 rows.append({"file": str(relative)} | segment_one(image, name, out, predictor))
             progress("segmenting", number, len(files))
     except BaseException:
-        with suppress(DataError):  # of a full disk, say: that it is full is what the user must hear
+        with suppress(OSError, DataError):  # what stopped it is what the user must hear
+            room.unlink(missing_ok=True)
             write_results(rows, out)
         raise
+    room.unlink(missing_ok=True)
     table = write_results(rows, out)
     if table["mask"].isna().all():
         raise DataError(f"None of the {len(files)} files could be read. The first: {table['warning'].iloc[0]}")
