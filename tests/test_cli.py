@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import nbformat
@@ -56,6 +57,8 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture)
         (["run", "04", "-p", "high"], "name=value"),
         (["run", "44"], "Unknown notebook"),
         (["run", "041"], "Unknown notebook"),
+        (["run", "03", "--dataset", "folder", "--data", "nowhere"], "nowhere. Check the path."),
+        (["book", "--dataset", "folder"], "--data DIR (make: DATA=DIR)"),
         (["run", "04", "--strict"], "notebook 01"),
         (["run", "04", "--runs", "a [b]"], "a [b]'"),
         (["run", "04", "-p", "seed=3"], "--seed"),
@@ -126,6 +129,26 @@ def test_folders_of_data_and_runs(project: Path, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv(name, "elsewhere")
         assert choose() == project / "elsewhere"
         assert choose("given") == project / "given"
+
+
+def test_a_chapter_that_fails_leaves_the_good_copy_before_and_the_environment(project: Path) -> None:
+    source = "from uslnet_core.errors import DataError\nimport os\n"
+    cells = [
+        nbformat.v4.new_code_cell("fail: bool = False  # stop", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell(source + "if fail:\n    raise DataError('no ink')\nprint(os.environ['USLNET_INK'])"),
+    ]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python"}, "language_info": {"name": "python"}}
+    notebook, copy = project / "notebooks" / "04_uncertainty_module.ipynb", project / "out" / "04_copy.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), notebook)
+    book.execute(notebook, copy, {}, {"USLNET_INK": "black"})
+    before = copy.read_bytes()
+    assert b"black" in before
+    with pytest.raises(book.NotebookError, match=r"stopped: no ink\n.*04_copy.failed.ipynb"):
+        book.execute(notebook, copy, {"fail": True}, {"USLNET_INK": "blue"})
+    assert copy.read_bytes() == before and "USLNET_INK" not in os.environ
+    book.publish([copy], project)
+    published = (project / "book" / "notebooks" / copy.name).read_text(encoding="utf-8")
+    assert "black" in published and str(project) not in published
 
 
 def test_missing_and_stale_inputs_follow_the_chain(tmp_path: Path) -> None:

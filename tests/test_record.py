@@ -81,7 +81,7 @@ def test_a_record_says_what_was_measured_and_by_what(tmp_path, scored_run, names
     weighted = (frame["Model 4"] * frame["images"]).sum() / 6
     assert weighted == pytest.approx(100 * means["Model 4", "32"], abs=0.1)
     labels = pd.read_csv(folder / "labels.csv")
-    assert list(labels["learns from"]) == ["CCAM", "iteration 0"] and "foreground right" in labels
+    assert list(labels["learns from"]) == ["CCAM", "iteration 0"] and "lesion right" in labels
     assert list(pd.read_csv(folder / "differences.csv")["model"]) == ["Model 4", "Model 5_1", "Model 5_1"]
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["train"] == "isic2017-train, without masks" and manifest["scored"] == "isic2017-validation"

@@ -304,7 +304,7 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, Any], environ
 
     Args:
         notebook: the notebook; it is not changed.
-        output: where the executed copy goes, also when it stops halfway.
+        output: where the executed copy goes; one that stops halfway goes beside it, as ``<name>.failed.ipynb``.
         parameters: checked values for its parameters cell.
         environment: variables for its kernel, besides those of this process.
 
@@ -321,12 +321,13 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, Any], environ
     logging.getLogger("papermill").setLevel(logging.ERROR)
     output.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
+    failed = output.with_suffix(".failed.ipynb")
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)  # kernels inherit it; papermill has no way to hand variables on
     try:
         papermill.execute_notebook(
             notebook,
-            output,
+            failed,
             dict(parameters),
             kernel_name="python3",
             progress_bar=False,
@@ -336,14 +337,14 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, Any], environ
     except DeadKernelError:
         raise NotebookError(
             f"Notebook {notebook.stem} stopped: its kernel died, most likely for want of memory. Take fewer images (-p "
-            f"count in notebook 01) or a smaller profile.\nThe copy as far as it came: {output}"
+            f"count in notebook 01) or a smaller profile.\nThe copy as far as it came: {failed}"
         ) from None
     except papermill.PapermillExecutionError as error:
         known = {c.__name__ for c in all_subclasses(USLNetError)}
         name = error.ename.split(".")[-1]
         reason = error.evalue if name in known else f"{name}: {error.evalue}"
         raise NotebookError(
-            f"Notebook {notebook.stem} stopped: {reason}\nThe executed copy, with the traceback: {output}"
+            f"Notebook {notebook.stem} stopped: {reason}\nThe executed copy, with the traceback: {failed}"
         ) from None
     finally:
         for name, value in before.items():
@@ -351,6 +352,7 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, Any], environ
                 os.environ.pop(name)
             else:
                 os.environ[name] = value
+    failed.replace(output)  # a copy that succeeded before stays until this one has, too
     return time.monotonic() - start
 
 

@@ -7,15 +7,18 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from uslnet_core import __version__
 from uslnet_core.config import check_choice
-from uslnet_core.errors import ConfigError, RunError, USLNetError
+from uslnet_core.errors import ConfigError, DataError, RunError, USLNetError
 from uslnet_core.terminal import bars, err, out, say, stage_table, watch
+
+if TYPE_CHECKING:
+    from uslnet_core.runs import Run  # at run time the name of an option's type
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -93,6 +96,8 @@ def run_notebooks(
         executed = run.folder / "notebooks" / notebook.name
         progress_file = run.folder / f".progress-{os.getpid()}.json"
         began = time.time()
+        if not err.is_terminal:  # where no bar moves, say what is being worked on
+            out.print(f"{notebook.stem} …")
         with watch(progress_file):
             seconds = book.execute(notebook, executed, values, {**environment, book.PROGRESS_FILE: str(progress_file)})
         made, reused = stages_since(run.folder, number, began)
@@ -160,6 +165,7 @@ def book(
     root = books.project_root()
     common = common_parameters(dataset, profile, data, seed, name, runs)
     run = books.open_run(**common)
+    check_data_folder(run, data)
     out.print(f"Run {run.folder.name}: {dataset} images, profile {profile}, seed {seed}")
     rows = run_notebooks(list(books.find_notebooks(root)), common, {"01": {"strict": True}} if strict else {}, device)
     if html:
@@ -202,6 +208,7 @@ def run(
         numbers = sorted({"01", *numbers})  # what is there may have been made without files that could not be read
     common = common_parameters(dataset, profile, data, seed, name, runs)
     target = books.open_run(**common)
+    check_data_folder(target, data)
     counts = {n: extra.get(n, {}).get("iterations") for n in numbers}
     first = sorted(
         {n for number in numbers for n in books.missing_inputs(target, number, counts[number])} - set(numbers)
@@ -219,7 +226,16 @@ def run(
     for row in rows:
         if row["number"] in numbers:
             out.print(f"To look at it: {books.export_html(row['executed'])}")
-    say_stale(target.folder)
+    say_stale(target.folder, changed=bool(parameter))
+
+
+def check_data_folder(run: Run, given: str) -> None:
+    """Refuse a dataset whose folder is not there, before anything is run or made."""
+    if run.data is not None and not run.data.is_dir():
+        hint = "Check the path." if given else "Say where the images are with --data DIR (make: DATA=DIR)."
+        known = run.config.dataset.startswith("isic")
+        fetch = f" Or get them: uslnet data fetch {run.config.dataset}." if known else ""
+        raise DataError(f"No such folder: {run.data}. {hint}{fetch}")
 
 
 def check_parameters(texts: list[str], numbers: list[str], available: dict[str, Path]) -> dict[str, dict[str, Any]]:
@@ -245,14 +261,18 @@ def check_parameters(texts: list[str], numbers: list[str], available: dict[str, 
     return values
 
 
-def say_stale(folder: Path) -> None:
-    """Name the stages that no longer follow from what they read."""
+def say_stale(folder: Path, *, changed: bool) -> None:
+    """Name the stages that no longer follow from what they read, and how they do so again."""
     from uslnet_core.runs import peek, stale_reason
 
     stages = peek(folder)
-    for name, stage in stages.items():
-        if reason := stale_reason(stage, stages):
-            out.print(f"Now stale: {name} ({reason})")
+    stale = {name: reason for name, stage in stages.items() if (reason := stale_reason(stage, stages))}
+    for name, reason in stale.items():
+        out.print(f"Now stale: {name} ({reason})")
+    if stale and changed:
+        out.print(
+            "Run the later chapters with the same -p to follow the change, or this one without -p to take it back."
+        )
 
 
 # --- data ------------------------------------------------------------------------------------------------------------

@@ -189,7 +189,8 @@ def segment_files(
 
 def write_results(rows: list[dict[str, object]], out: Path) -> pd.DataFrame:
     """Write ``segmentation.csv`` if any file was segmented, and give it as a table."""
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    whole = dict.fromkeys(["width", "height", "area_pixels", "pieces"], "Int64")  # whole numbers, or nothing
+    table = pd.DataFrame(rows, columns=COLUMNS).astype(whole)
     if table["mask"].notna().any():
         write_whole(out / "segmentation.csv", lambda path: table.to_csv(path, index=False))
     return table

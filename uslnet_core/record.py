@@ -72,7 +72,7 @@ def write_record(run: Run, split: str, stage: Stage, folder: Path) -> None:
     size_table(by_size(at_run_size)).to_csv(folder / "sizes.csv", index=False)
     frame_table(at_run_size, pipeline.load_masks(run, split)).to_csv(folder / "frame.csv", index=False)
     label_table(run, iterations_of(stage)).to_csv(folder / "labels.csv", index=False)
-    stages = upstream(run, stage)
+    stages = sorted([*upstream(run, stage), *label_masks(run)], key=lambda each: each.name)
     stage_table(stages).to_csv(folder / "stages.csv", index=False)
     manifest = describe(run, split, stages)
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -123,6 +123,12 @@ def frame_table(per_image: pd.DataFrame, masks: MaskSet) -> pd.DataFrame:
     return means.map("{:.1f}".format).assign(images=counted).reset_index()
 
 
+def label_masks(run: Run) -> list[Stage]:
+    """Open the training part's masks, if there are any: nothing but the table of labels reads them."""
+    stage = pipeline.prepare_masks(run, pipeline.train_split(run))
+    return [stage] if stage else []
+
+
 def iterations_of(evaluation: Stage) -> int:
     """Count the segmenters that were scored; the first model is CCAM itself."""
     return len(pd.read_csv(evaluation / "models.csv")) - 1
@@ -138,13 +144,13 @@ def label_table(run: Run, iterations: int) -> pd.DataFrame:
         stage = run.open(f"05-segmenter/iteration-{iteration}" if iteration else "04-labels")
         labels, keep = pipeline.load_labels(stage)
         row = {"iteration": iteration, "learns from": f"iteration {iteration - 1}" if iteration else "CCAM"}
-        row |= {"images kept": f"{keep.sum()} of {len(keep)}", "certain pixels": f"{100 * (labels != 1).mean():.1f} %"}
+        row |= {"images kept": f"{keep.sum()} of {len(keep)}", "certain": f"{100 * (labels != 1).mean():.1f} %"}
         if masks:
             kept = [name for name in masks.scored_ids if keep[ids[name]]]
             accuracy = label_accuracy(labels[[ids[n] for n in kept]] / np.float32(2), masks.select(kept))
-            names = {"accuracy": "certain pixels", "foreground": "foreground", "background": "background"}
+            names = {"accuracy": "of these right", "foreground": "lesion right", "background": "skin right"}
             for column, what in names.items():
-                row[f"{what} right"] = f"{100 * accuracy[column].mean():.1f} %"
+                row[what] = f"{100 * accuracy[column].mean():.1f} %"
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -347,8 +347,8 @@ def stale_reason(stage: Stage, stages: dict[str, Stage], *, gone_is_stale: bool 
             continue
         if stages[name].manifest.fingerprint != fingerprint:
             return f"{name} was made again since"
-        if upstream := stale_reason(stages[name], stages, gone_is_stale=gone_is_stale):
-            return f"{name} is stale: {upstream}"
+        if deeper := stale_reason(stages[name], stages, gone_is_stale=gone_is_stale):
+            return deeper
     return ""
 
 

@@ -94,7 +94,7 @@ def stage_table(folder: Path) -> Group:
     for name, stage in stages.items():
         manifest, reason = stage.manifest, stale_reason(stage, stages)
         if reason:
-            notes.append(Text.assemble(("Stale: ", "yellow"), f"{name}, since {reason}"))
+            notes.append(Text.assemble(("Stale: ", "yellow"), f"{name}: {reason}"))
         state = Text("stale", "yellow") if reason else Text("current", "green")
         made = manifest.made_at[:16].replace("T", " ")
         read = " ".join(sorted({each[:2] for each in manifest.inputs}))

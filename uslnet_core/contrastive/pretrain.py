@@ -126,8 +126,8 @@ def check_health(history: pd.DataFrame) -> dict[str, float | str]:
     if share > STUCK:
         raise TrainingError(
             f"The contrastive loss {last['loss']:.3f} is stuck at its uniform level {last['uniform_level']:.3f}: the "
-            "network tells no image from another. Train longer (contrastive.epochs), lower contrastive.temperature, or "
-            "give it more images."
+            "network tells no image from another. Give it more images, or train longer: chapter 2 with more epochs (-p "
+            "epochs=…), or with a lower temperature (-p temperature=…)."
         )
     return {
         "loss": float(last["loss"]),

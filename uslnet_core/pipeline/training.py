@@ -256,11 +256,12 @@ def last_segmenter(run_folder: Path) -> tuple[Segmenter, Stage]:
     found = [name for name in stages if re.fullmatch(r"05-segmenter/iteration-\d+", name)]
     current = [name for name in found if not stale_reason(stages[name], stages, gone_is_stale=False)]
     if not current:
-        there = "holds only stale segmenters" if found else "holds no trained segmenter"
-        there = there if run_folder.exists() else "is not there"
-        raise RunError(
-            f"The run {run_folder} {there}. Train one first: uslnet book, or uslnet run 05 06 --with-inputs."
-        )
+        there = "holds no trained segmenter" if run_folder.exists() else "is not there"
+        advice = "Train one first: uslnet book, or uslnet run 05 06 --with-inputs."
+        if found:
+            there = f"holds only stale segmenters ({stale_reason(stages[found[-1]], stages, gone_is_stale=False)})"
+            advice = "Run the changed chapter as it was before, or train anew: uslnet run 05 06 --with-inputs."
+        raise RunError(f"The run {run_folder} {there}. {advice}")
     stage = read_stage(run_folder, max(current, key=lambda name: int(name.rpartition("-")[2])))
     assert stage is not None
     return load_segmenter(stage), stage
