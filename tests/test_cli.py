@@ -200,8 +200,10 @@ def test_status_shows_a_damaged_stage(
     stage = project / "runs" / "synthetic-quick" / "04-labels"
     stage.mkdir(parents=True)
     (stage / "manifest.json").write_text(json.dumps({"format": 0}))
+    (project / "runs" / "synthetic-quick-new").mkdir()
     assert call(monkeypatch, "status") == 0
-    assert "damaged" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "damaged" in said and "synthetic-quick-new: nothing made yet" in said
 
 
 def test_data_check_ends_with_2_on_a_bad_file(

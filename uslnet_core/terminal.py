@@ -100,4 +100,4 @@ def stage_table(folder: Path) -> Group:
         read = " ".join(sorted({each[:2] for each in manifest.inputs}))
         took, memory = f"{manifest.seconds:.0f}", gibibytes(manifest.peak_memory)
         table.add_row(name, made, took, memory, manifest.device, read, state)
-    return Group(table, *notes)
+    return Group(table, *notes) if stages or notes else Group(f"{folder.name}: nothing made yet")
