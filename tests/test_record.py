@@ -72,9 +72,9 @@ def test_a_record_says_what_was_measured_and_by_what(tmp_path, scored_run, names
     assert np.allclose(told, means.loc[told.index], atol=1e-4)
     beside = pd.read_csv(folder / "comparison.csv")
     dice = beside[beside["model"] == "Model 1"].set_index("whose")["DIC"]
-    assert dice["paper, test"] == 52.9  # table 8
-    assert dice["ours, validation"] == pytest.approx(100 * means["Model 1", "32"], abs=0.06)
-    assert dice["difference"] == pytest.approx(dice["ours, validation"] - 52.9, abs=0.11)
+    assert dice["paper, isic2017-test"] == 52.9  # table 8
+    assert dice["ours, isic2017-validation"] == pytest.approx(100 * means["Model 1", "32"], abs=0.06)
+    assert dice["difference"] == pytest.approx(dice["ours, isic2017-validation"] - 52.9, abs=0.11)
     assert list(pd.read_csv(folder / "native.csv").columns) == ["model", "average", "DIC", "JAC"]
     frame = pd.read_csv(folder / "frame.csv").set_index("lesions")
     assert frame["images"].sum() == 6

@@ -82,7 +82,8 @@ def write_record(run: Run, split: str, stage: Stage, folder: Path) -> None:
 
 def compare_table(compared: pd.DataFrame) -> pd.DataFrame:
     """Lay out ours beside the paper's, percent: three rows a model, a column per metric."""
-    lines = {"paper, test": "paper", "ours, validation": "ours", "difference": "difference"}
+    theirs, ours = compared[["paper_scored_on", "ours_scored_on"]].iloc[0]
+    lines = {f"paper, {theirs}": "paper", f"ours, {ours}": "ours", "difference": "difference"}
     rows = []
     for model, part in compared.groupby("model", sort=False):
         values = part.set_index("metric")
