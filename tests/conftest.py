@@ -127,16 +127,49 @@ def pictures():
 
 
 @pytest.fixture(scope="session")
-def trained_run(tiny, tmp_path_factory):
+def train():
+    """Make every trained stage of a run whose images are there, and give them in order: ``train(run)``."""
+    from uslnet_core import pipeline
+
+    def make(run) -> list:
+        stages = [pipeline.learn_features(run), pipeline.make_saliency(run), pipeline.make_labels(run)]
+        return [*stages, pipeline.train_iteration(run, 0), *pipeline.refine(run)]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def lay_out():
+    """A small dataset as ISIC 2017 comes: ``lay_out(root, train=12, validation=4)`` writes it and gives the root."""
+    import numpy as np
+    from PIL import Image
+
+    from uslnet_core.data import synthetic
+
+    def write(root: Path, **counts: int) -> Path:
+        for part, count in counts.items():
+            images = root / "isic2017" / f"ISIC-2017_{part.title().replace('Train', 'Training')}_Data"
+            masks = images.with_name(images.name.replace("_Data", "_Part1_GroundTruth"))
+            images.mkdir(parents=True)
+            masks.mkdir()
+            for name in synthetic.ids(part, count):
+                index = synthetic.index_of(name)
+                key = f"ISIC_{index:07d}"
+                Image.fromarray(synthetic.image(index, size=48, seed=0)).save(images / f"{key}.jpg", quality=95)
+                mask = synthetic.mask(index, size=48, seed=0).astype(np.uint8) * 255
+                Image.fromarray(mask).save(masks / f"{key}_segmentation.png")
+        return root
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def trained_run(tiny, train, tmp_path_factory):
     """A tiny synthetic run, trained to its last segmenter. Tests read it; none writes into it."""
     from uslnet_core import pipeline
     from uslnet_core.runs import Run
 
     run = Run(tmp_path_factory.mktemp("shared") / "runs" / "synthetic-quick", tiny())
     pipeline.prepare_images(run, "train")
-    pipeline.learn_features(run)
-    pipeline.make_saliency(run)
-    pipeline.make_labels(run)
-    pipeline.train_iteration(run, 0)
-    pipeline.refine(run)
+    train(run)
     return run

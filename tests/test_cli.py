@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from uslnet_core import book, cli
+from uslnet_core import book, cli, parameters
 from uslnet_core.config import configure
 from uslnet_core.errors import ConfigError, RunError
 from uslnet_core.runs import Run
@@ -80,18 +80,18 @@ def test_mistakes_are_named_before_anything_runs(
 
 
 def test_parameter_values_take_the_annotated_type(project: Path) -> None:
-    known = book.read_parameters(project / "notebooks" / "04_uncertainty_module.ipynb")
-    assert book.parse_parameter("high=0.7", known, "04") == ("high", 0.7)
-    assert book.parse_parameter("high=1", known, "04") == ("high", 1)
-    assert book.parse_parameter("high=None", known, "04") == ("high", None)
-    assert book.parse_parameter("rule=sum", known, "04") == ("rule", "sum")
+    known = parameters.read_parameters(project / "notebooks" / "04_uncertainty_module.ipynb")
+    assert parameters.parse_parameter("high=0.7", known, "04") == ("high", 0.7)
+    assert parameters.parse_parameter("high=1", known, "04") == ("high", 1)
+    assert parameters.parse_parameter("high=None", known, "04") == ("high", None)
+    assert parameters.parse_parameter("rule=sum", known, "04") == ("rule", "sum")
     assert known["high"].comment == "threshold"
 
 
 def test_a_notebook_without_parameters_is_refused(tmp_path: Path) -> None:
     nbformat.write(nbformat.v4.new_notebook(), tmp_path / "x.ipynb")
     with pytest.raises(RunError, match="parameters"):
-        book.read_parameters(tmp_path / "x.ipynb")
+        parameters.read_parameters(tmp_path / "x.ipynb")
 
 
 @pytest.mark.parametrize("source", ["high: float = 1 / 3  # computed", "high: float = = 1"])
@@ -99,7 +99,7 @@ def test_an_edited_parameters_cell_is_named(tmp_path: Path, source: str) -> None
     cell = nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]})
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "04_x.ipynb")
     with pytest.raises(ConfigError, match="04_x.ipynb, parameters cell"):
-        book.read_parameters(tmp_path / "04_x.ipynb")
+        parameters.read_parameters(tmp_path / "04_x.ipynb")
 
 
 def test_folders_reach_the_kernels_by_their_environment_and_not_by_the_page(

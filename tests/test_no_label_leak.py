@@ -11,7 +11,6 @@ from PIL import Image
 
 import uslnet_core
 from uslnet_core import pipeline
-from uslnet_core.data import synthetic
 from uslnet_core.runs import Run, Stage
 
 PACKAGE = Path(uslnet_core.__file__).parent
@@ -102,23 +101,7 @@ def test_the_check_follows_imports():
 
 # --- by scrambling every mask ----------------------------------------------------------------------------------------
 
-PARTS = {"train": ("Training", 12), "validation": ("Validation", 4)}
-
-
-def lay_out(root: Path) -> Path:
-    """A small dataset as ISIC 2017 comes."""
-    for part, (folder, count) in PARTS.items():
-        images = root / "isic2017" / f"ISIC-2017_{folder}_Data"
-        masks = root / "isic2017" / f"ISIC-2017_{folder}_Part1_GroundTruth"
-        images.mkdir(parents=True)
-        masks.mkdir()
-        for name in synthetic.ids(part, count):
-            index = synthetic.index_of(name)
-            key = f"ISIC_{index:07d}"
-            Image.fromarray(synthetic.image(index, size=48, seed=0)).save(images / f"{key}.jpg", quality=95)
-            mask = synthetic.mask(index, size=48, seed=0).astype(np.uint8) * 255
-            Image.fromarray(mask).save(masks / f"{key}_segmentation.png")
-    return root
+PARTS = {"train": 12, "validation": 4}
 
 
 def scramble(root: Path) -> int:
@@ -129,17 +112,21 @@ def scramble(root: Path) -> int:
     return len(masks)
 
 
-def train_everything(run: Run) -> list[Stage]:
+@pytest.fixture
+def train_everything(train):
     """All that a run does, masks prepared before anything trains, as the notebooks do."""
-    for split in PARTS:
-        pipeline.prepare_images(run, split)
-        pipeline.prepare_masks(run, split)
-    stages = [pipeline.learn_features(run), pipeline.make_saliency(run), pipeline.make_labels(run)]
-    return [*stages, pipeline.train_iteration(run, 0), *pipeline.refine(run)]
+
+    def make(run: Run) -> list[Stage]:
+        for split in PARTS:
+            pipeline.prepare_images(run, split)
+            pipeline.prepare_masks(run, split)
+        return train(run)
+
+    return make
 
 
-def test_scrambled_masks_change_no_trained_byte_and_the_scores(tmp_path, tiny, one_thread):
-    data, config = lay_out(tmp_path / "data"), tiny("isic2017")
+def test_scrambled_masks_change_no_trained_byte_and_the_scores(tmp_path, tiny, one_thread, lay_out, train_everything):
+    data, config = lay_out(tmp_path / "data", **PARTS), tiny("isic2017")
     # Folders of runs apart, so that the second can take nothing from the first.
     first, second = (Run(tmp_path / name / "isic2017-quick", config, data) for name in ("runs", "runs-scrambled"))
     before, score_before = train_everything(first), pipeline.evaluate(first)

@@ -10,8 +10,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from uslnet_core.book import READS, TYPES, made_by, read_parameters
+from uslnet_core.book import READS, made_by
 from uslnet_core.config import configure
+from uslnet_core.parameters import TYPES, read_parameters
 from uslnet_core.runs import Run
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))

@@ -263,7 +263,7 @@ STAGES += ["07-evaluation/validation"]
 
 
 @pytest.fixture(scope="module")
-def changed(scored_run):
+def changed(scored_run, train):
     """Which stages a change of the configuration would make anew, their inputs being the same."""
     stages = {name: scored_run.open(name) for name in stage_names(scored_run.folder)}  # their files are hashed once
 
@@ -278,11 +278,7 @@ def changed(scored_run):
             patch.setattr(Run, "make", note)
             patch.setattr(Run, "open", lambda self, name: stages[name])
             run = Run(scored_run.folder, config)
-            pipeline.learn_features(run)
-            pipeline.make_saliency(run)
-            pipeline.make_labels(run)
-            pipeline.train_iteration(run, 0)
-            pipeline.refine(run)
+            train(run)
             pipeline.evaluate(run)
         return json.loads(json.dumps(found))
 

@@ -9,11 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from uslnet_core import pipeline
-from uslnet_core.data import synthetic
-from uslnet_core.data.registry import DATASETS
 from uslnet_core.errors import DataError, RunError
 from uslnet_core.record import record
 from uslnet_core.runs import Run
@@ -35,28 +32,13 @@ def test_synthetic_scores_are_not_recorded(tmp_path, trained_run):
 
 
 @pytest.fixture(scope="module")
-def scored_run(tiny, tmp_path_factory):
+def scored_run(tiny, train, lay_out, tmp_path_factory):
     """A tiny run on images in the layout of ISIC 2017, scored on its validation part."""
-    data = tmp_path_factory.mktemp("data")
-    known = DATASETS["isic2017"]
-    for split, count in (("train", 16), ("validation", 6)):
-        for folder in (known.images_folder[split], known.masks_folder[split]):
-            (data / "isic2017" / folder).mkdir(parents=True)
-        for name in synthetic.ids(split, count):
-            k = synthetic.index_of(name)
-            stem = f"ISIC_{k:07d}"
-            picture, truth = synthetic.image(k, size=48, seed=0), synthetic.mask(k, size=48, seed=0)
-            Image.fromarray(picture).save(data / "isic2017" / known.images_folder[split] / f"{stem}.jpg")
-            target = data / "isic2017" / known.masks_folder[split] / f"{stem}_segmentation.png"
-            Image.fromarray(truth.astype(np.uint8) * 255).save(target)
+    data = lay_out(tmp_path_factory.mktemp("data"), train=16, validation=6)
     run = Run(tmp_path_factory.mktemp("runs") / "isic2017-workshop", tiny("isic2017"), data)
     for split in ("train", "validation"):
         pipeline.prepare_images(run, split)
-    pipeline.learn_features(run)
-    pipeline.make_saliency(run)
-    pipeline.make_labels(run)
-    pipeline.train_iteration(run, 0)
-    pipeline.refine(run)
+    train(run)
     pipeline.evaluate(run)
     return run
 

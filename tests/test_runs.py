@@ -13,15 +13,14 @@ import pytest
 import uslnet_core.runs as runs_module
 from uslnet_core.config import configure
 from uslnet_core.errors import DataError, RunError
+from uslnet_core.folders import link_or_copy, replace_folder
 from uslnet_core.runs import (
     Run,
     Stage,
     digest,
-    link_or_copy,
     list_stages,
     notebook_of,
     read_stage,
-    replace_folder,
     stale_reason,
 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -12,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from uslnet_core import __version__
+from uslnet_core import __version__, parameters
 from uslnet_core.config import check_choice
-from uslnet_core.errors import ConfigError, DataError, RunError, USLNetError
+from uslnet_core.errors import ConfigError, RunError, USLNetError
 from uslnet_core.terminal import bars, err, out, say, stage_table, watch
 
 if TYPE_CHECKING:
-    from uslnet_core.runs import Run  # at run time the name of an option's type
+    from uslnet_core.runs import Run, Stage  # importing torch takes seconds, which --help need not wait for
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -90,7 +89,7 @@ def run_notebooks(
     rows = []
     for number in numbers:
         notebook = notebooks[number]
-        known = book.read_parameters(notebook)
+        known = parameters.read_parameters(notebook)
         shared = {k: "" if k in ("data", "runs") else v for k, v in common.items() if k in known}
         values = shared | extra.get(number, {})
         executed = run.folder / "notebooks" / notebook.name
@@ -101,24 +100,18 @@ def run_notebooks(
         with watch(progress_file):
             seconds = book.execute(notebook, executed, values, {**environment, book.PROGRESS_FILE: str(progress_file)})
         made, reused = stages_since(run.folder, number, began)
-        said = [f"made {', '.join(made)}"] if made else []
-        said += [f"reused {', '.join(reused)}"] if reused else []
+        parts = {"made": made, "reused": reused}
+        said = [f"{word} {', '.join(stage.name for stage in stages)}" for word, stages in parts.items() if stages]
         out.print(f"{notebook.stem:32s} {seconds:7.1f} s   {'; '.join(said)}")
-        for name in made + reused:
-            if skipped := read_facts(run.folder / name).get("skipped"):
-                out.print(
-                    f"  {skipped} files of {name} could not be read and are left out: {run.folder / name}/skipped.csv"
-                )
+        for stage in made + reused:
+            if skipped := stage.manifest.facts.get("skipped"):
+                left_out = stage / "skipped.csv"
+                out.print(f"  {skipped} files of {stage.name} could not be read and are left out: {left_out}")
         rows.append({"number": number, "executed": executed, "seconds": seconds})
     return rows
 
 
-def read_facts(stage: Path) -> dict[str, Any]:
-    """Read what a stage says of its own result."""
-    return json.loads((stage / "manifest.json").read_text(encoding="utf-8"))["facts"]
-
-
-def stages_since(folder: Path, number: str, began: float) -> tuple[list[str], list[str]]:
+def stages_since(folder: Path, number: str, began: float) -> tuple[list[Stage], list[Stage]]:
     """Tell the stages of one notebook that were made since a moment from those that were reused."""
     from uslnet_core.runs import notebook_of, peek, stale_reason
 
@@ -127,8 +120,16 @@ def stages_since(folder: Path, number: str, began: float) -> tuple[list[str], li
     for name, stage in stages.items():
         if notebook_of(name) == number and not stale_reason(stage, stages):
             # A stage that another run shares keeps its manifest's time; its folder's name was given just now.
-            (made if stage.folder.stat().st_ctime >= began - 1 else reused).append(name)
+            (made if stage.folder.stat().st_ctime >= began - 1 else reused).append(stage)
     return made, reused
+
+
+def check_data_folder(run: Run) -> None:
+    """Refuse a dataset whose folder is not there, before anything is run or made."""
+    from uslnet_core.data.layouts import need_folder
+
+    if run.data is not None:
+        need_folder(run.config.dataset, run.data)
 
 
 def common_parameters(dataset: str, profile: str, data: str, seed: int, name: str, runs: str) -> dict[str, Any]:
@@ -165,7 +166,7 @@ def book(
     root = books.project_root()
     common = common_parameters(dataset, profile, data, seed, name, runs)
     run = books.open_run(**common)
-    check_data_folder(run, data)
+    check_data_folder(run)
     out.print(f"Run {run.folder.name}: {dataset} images, profile {profile}, seed {seed}")
     rows = run_notebooks(list(books.find_notebooks(root)), common, {"01": {"strict": True}} if strict else {}, device)
     if html:
@@ -202,13 +203,13 @@ def run(
             check_choice("notebook", given, available)
     if strict and "01" not in numbers and not with_inputs:
         raise ConfigError("--strict is about reading images, which notebook 01 does: name 01, too, or --with-inputs.")
-    extra = check_parameters(parameter or [], numbers, available)
+    extra = parameters.check_parameters(parameter or [], numbers, available)
     if strict:
         extra.setdefault("01", {})["strict"] = True
         numbers = sorted({"01", *numbers})  # what is there may have been made without files that could not be read
     common = common_parameters(dataset, profile, data, seed, name, runs)
     target = books.open_run(**common)
-    check_data_folder(target, data)
+    check_data_folder(target)
     counts = {n: extra.get(n, {}).get("iterations") for n in numbers}
     first = sorted(
         {n for number in numbers for n in books.missing_inputs(target, number, counts[number])} - set(numbers)
@@ -227,38 +228,6 @@ def run(
         if row["number"] in numbers:
             out.print(f"To look at it: {books.export_html(row['executed'])}")
     say_stale(target.folder, changed=bool(parameter))
-
-
-def check_data_folder(run: Run, given: str) -> None:
-    """Refuse a dataset whose folder is not there, before anything is run or made."""
-    if run.data is not None and not run.data.is_dir():
-        hint = "Check the path." if given else "Say where the images are with --data DIR (make: DATA=DIR)."
-        known = run.config.dataset.startswith("isic")
-        fetch = f" Or get them: uslnet data fetch {run.config.dataset}." if known else ""
-        raise DataError(f"No such folder: {run.data}. {hint}{fetch}")
-
-
-def check_parameters(texts: list[str], numbers: list[str], available: dict[str, Path]) -> dict[str, dict[str, Any]]:
-    """Check ``-p`` values against the notebooks asked for, before anything runs.
-
-    A name must be known to at least one of them; each notebook gets those that it knows.
-    """
-    from uslnet_core import book as books
-
-    known = {n: books.read_parameters(available[n]) for n in numbers}
-    values: dict[str, dict[str, Any]] = {n: {} for n in numbers}
-    for text in texts:
-        name = text.partition("=")[0]
-        if name in ("dataset", "profile", "data", "seed", "name", "runs"):
-            raise ConfigError(f"-p {text}: give it as an option instead, --{name} …, so that all stages agree.")
-        takers = [n for n in numbers if name in known[n]]
-        if not takers:
-            merged = {k: v for n in numbers for k, v in known[n].items()}
-            books.parse_parameter(text, merged, " and ".join(numbers))  # raises, with the nearest names
-        for n in takers:
-            key, value = books.parse_parameter(text, known[n], n)
-            values[n][key] = value
-    return values
 
 
 def say_stale(folder: Path, *, changed: bool) -> None:

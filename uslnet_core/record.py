@@ -15,7 +15,8 @@ from uslnet_core.data.images import ImageSet
 from uslnet_core.data.masks import MaskSet
 from uslnet_core.errors import DataError
 from uslnet_core.evaluation import by_size, comparison, label_accuracy, paired_difference, wide
-from uslnet_core.runs import Run, Stage, gibibytes, replace_folder, upstream
+from uslnet_core.folders import replace_folder
+from uslnet_core.runs import Run, Stage, gibibytes, upstream
 
 DPI = 110
 

@@ -74,8 +74,10 @@ def need_folder(name: str, root: Path | None) -> Path:
     if root is None:
         raise DataError(f"{name} is read from a folder, and none was given. Say where it is with `--data DIR`.")
     if not Path(root).is_dir():
-        fix = f"Check the path, or get the data with `uslnet data fetch {name} --data {root}`."
-        raise DataError(f"No such folder: {root}. {fix if name.startswith('isic') else 'Check the path.'}")
+        fetch = f" Get the data with `uslnet data fetch {name} --data {root}`." if name.startswith("isic") else ""
+        raise DataError(
+            f"No such folder: {root}. Check the path. Say where the images are with --data DIR (make: DATA=DIR).{fetch}"
+        )
     return Path(root)
 
 

@@ -1,0 +1,114 @@
+"""Parameters of notebooks: the annotated cell near the top of each, and ``name=value`` checked against it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from uslnet_core.config import check_choice
+from uslnet_core.errors import ConfigError, RunError
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One annotated literal of a notebook's parameters cell."""
+
+    name: str
+    kind: str
+    default: Any
+    comment: str
+
+
+TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+
+
+def read_parameters(notebook: Path) -> dict[str, Parameter]:
+    """Read the annotated parameters cell of a notebook.
+
+    Raises:
+        RunError: the notebook has no cell tagged ``parameters``.
+        ConfigError: the cell is no Python, or a value in it is not a literal.
+    """
+    import nbformat  # here, since every kernel imports this module and nbformat takes seconds
+
+    cells = nbformat.read(notebook, as_version=4).cells
+    source = next((c.source for c in cells if "parameters" in c.metadata.get("tags", [])), None)
+    if source is None:
+        raise RunError(f"{notebook.name} has no cell tagged 'parameters'.")
+    lines, found = source.splitlines(), {}
+    try:
+        body = ast.parse(source).body
+    except SyntaxError as error:
+        raise ConfigError(f"{notebook.name}, parameters cell, line {error.lineno}: {error.msg}.") from None
+    for node in body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            comment = lines[node.end_lineno - 1].partition("#")[2].strip()
+            try:
+                default = ast.literal_eval(node.value)
+            except ValueError:
+                raise ConfigError(
+                    f"{notebook.name}, parameters cell: {node.target.id} = {ast.unparse(node.value)} is no literal. "
+                    "Write the number or the text itself."
+                ) from None
+            found[node.target.id] = Parameter(node.target.id, ast.unparse(node.annotation), default, comment)
+    return found
+
+
+def parse_parameter(text: str, known: Mapping[str, Parameter], notebook: str) -> tuple[str, Any]:
+    """Turn ``name=value`` into a typed value, checked against the notebook's parameters cell.
+
+    Args:
+        text: for example ``high=0.7``.
+        known: the notebook's parameters.
+        notebook: its number, for the message.
+
+    Returns:
+        Name and value.
+
+    Raises:
+        ConfigError: no ``=``, an unknown name (the nearest are named), or a value of the wrong type.
+    """
+    name, equals, raw = text.partition("=")
+    if not equals:
+        raise ConfigError(f"-p {text!r}: expected name=value, for example -p high=0.7.")
+    check_choice(f"parameter of notebook {notebook}", name, known)
+    kinds = [k.strip() for k in known[name].kind.split("|")]
+    try:
+        value = ast.literal_eval(raw)
+    except (ValueError, SyntaxError):
+        value = {"true": True, "false": False, "none": None}.get(raw.lower(), raw)
+    if "str" in kinds and not (value is None and "None" in kinds):
+        return name, raw
+    fits = (value is None and "None" in kinds) or any(
+        isinstance(value, TYPES.get(kind, ())) and (kind == "bool") == isinstance(value, bool) for kind in kinds
+    )
+    if not fits:
+        raise ConfigError(
+            f"-p {text}: {name} of notebook {notebook} is {known[name].kind} ({known[name].comment}), "
+            f"but {raw!r} is not. Its own value is {known[name].default!r}."
+        )
+    return name, value
+
+
+def check_parameters(texts: list[str], numbers: list[str], available: dict[str, Path]) -> dict[str, dict[str, Any]]:
+    """Check ``-p`` values against the notebooks asked for, before anything runs.
+
+    A name must be known to at least one of them; each notebook gets those that it knows.
+    """
+    known = {n: read_parameters(available[n]) for n in numbers}
+    values: dict[str, dict[str, Any]] = {n: {} for n in numbers}
+    for text in texts:
+        name = text.partition("=")[0]
+        if name in ("dataset", "profile", "data", "seed", "name", "runs"):
+            raise ConfigError(f"-p {text}: give it as an option instead, --{name} …, so that all stages agree.")
+        takers = [n for n in numbers if name in known[n]]
+        if not takers:
+            merged = {k: v for n in numbers for k, v in known[n].items()}
+            parse_parameter(text, merged, " and ".join(numbers))  # raises, with the nearest names
+        for n in takers:
+            key, value = parse_parameter(text, known[n], n)
+            values[n][key] = value
+    return values
