@@ -21,9 +21,10 @@ from uslnet_core.data.masks import MaskSet, read_mask
 from uslnet_core.encoder import Encoder
 from uslnet_core.errors import ConfigError, DataError, RunError
 from uslnet_core.evaluation import score
-from uslnet_core.runs import Run, list_stages, read_stage
+from uslnet_core.runs import Run
 from uslnet_core.saliency.ccam import upsample
 from uslnet_core.segmenter import predict
+from uslnet_core.stages import list_stages, read_stage
 from uslnet_core.uncertainty import UncertaintyModule
 
 
@@ -53,6 +54,13 @@ def scored_run(trained_run) -> Run:
 # --- what is there afterwards ----------------------------------------------------------------------------------------
 
 
+CCAM = "03-saliency/ccam-simclr/train"
+
+
+def load_ccam(run: Run):
+    return pipeline.load_ccam(run.open(CCAM))
+
+
 def test_every_stage_is_there_with_its_files(scored_run):
     files = {name: set(read_stage(scored_run.folder, name).manifest.files) for name in stage_names(scored_run.folder)}
     labels = {"labels.npy", "keep.npy", "images.csv", "regions.csv"}
@@ -60,8 +68,10 @@ def test_every_stage_is_there_with_its_files(scored_run):
         "01-data/images/train": {"images.npy", "index.csv", "skipped.csv"},
         "01-data/images/validation": {"images.npy", "index.csv", "skipped.csv"},
         "01-data/masks/validation": {"masks.npy", "index.csv", "skipped.csv"},
-        "02-contrastive/simclr": {"encoder.safetensors", "history.csv"},
-        "03-saliency": {"ccam.safetensors", "maps.npy", "history.csv"},
+        "02-contrastive/simclr": {"encoder.safetensors", "head.safetensors", "history.csv"},
+        "03-saliency/ccam-simclr/train": {"ccam.safetensors", "maps.npy", "history.csv"},
+        "03-saliency/ccam-simclr/validation": {"maps.npy"},
+        "03-saliency/main": {"maps.npy"},
         "04-labels": labels,
         "05-segmenter/iteration-0": {"segmenter.safetensors", "history.csv"},
         "05-segmenter/iteration-1": {"segmenter.safetensors", "history.csv"} | labels,
@@ -71,7 +81,7 @@ def test_every_stage_is_there_with_its_files(scored_run):
 
 def test_training_reads_no_masks_of_its_own_part(scored_run):
     assert not (scored_run.folder / "01-data/masks/train").exists()
-    for name in ("02-contrastive/simclr", "03-saliency", "04-labels", "05-segmenter/iteration-1"):
+    for name in ("02-contrastive/simclr", "03-saliency/main", "04-labels", "05-segmenter/iteration-1"):
         assert not any("masks" in read for read in scored_run.open(name).manifest.inputs)
 
 
@@ -86,7 +96,7 @@ def test_facts(scored_run):
     facts = {name: scored_run.open(name).manifest.facts for name in stage_names(scored_run.folder)}
     assert facts["01-data/images/train"] == {"images": 16, "skipped": 0}
     assert facts["02-contrastive/simclr"]["health"]["verdict"] == "healthy"
-    assert facts["03-saliency"]["orientation"]["sign"] in (1.0, -1.0)
+    assert facts["03-saliency/main"]["orientation"]["simclr"]["sign"] in (1.0, -1.0)
     assert facts["04-labels"]["kept"] == 16 and 0 < facts["04-labels"]["certain"] <= 1
     assert facts["07-evaluation/validation"] == {"scored": 64}
 
@@ -113,9 +123,9 @@ def test_images_are_the_generators(scored_run):
 
 
 def test_saliency_is_the_models_and_is_upsampled(scored_run, cpu):
-    maps = np.load(scored_run.open("03-saliency") / "maps.npy")
+    maps = np.load(scored_run.open("03-saliency/main") / "maps.npy")
     with torch.no_grad():
-        found = pipeline.load_ccam(scored_run)(pipeline.load_images(scored_run).batch(range(16))).numpy()
+        found = load_ccam(scored_run)(pipeline.load_images(scored_run).batch(range(16))).numpy()
     assert np.abs(found - maps).max() < 1e-5
     assert pipeline.load_saliency(scored_run).shape == (16, 32, 32)
     assert np.array_equal(pipeline.load_saliency(scored_run, 64), upsample(torch.from_numpy(maps), 64).numpy())
@@ -159,7 +169,7 @@ def test_a_later_iteration_learns_from_the_segmenter_before(scored_run, cpu):
 def test_what_learnt_with_a_stride_is_read_dilated_at_every_stage(scored_run):
     assert scored_run.config.contrastive.last_stride == 2
     segmenter = pipeline.load_segmenter(scored_run.open("05-segmenter/iteration-0"))
-    for encoder in (pipeline.load_encoder(scored_run), pipeline.load_ccam(scored_run).encoder, segmenter.encoder):
+    for encoder in (pipeline.load_encoder(scored_run), load_ccam(scored_run).encoder, segmenter.encoder):
         strided, later = encoder.layer4[0].conv1, encoder.layer4[1].conv1
         assert strided.stride == (1, 1) and later.dilation == later.padding == (2, 2)
 
@@ -186,7 +196,7 @@ def test_predictions_are_each_models_cut_at_the_threshold(scored_run, cpu):
         model = pipeline.load_segmenter(scored_run.open(f"05-segmenter/iteration-{k}"))
         assert ((predict(model, images, cpu) > 0.5) == predictions[k + 1]).mean() > 0.999
     with torch.no_grad():
-        coarse = pipeline.load_ccam(scored_run)(images.batch(range(64)))
+        coarse = load_ccam(scored_run)(images.batch(range(64)))
     assert ((upsample(coarse, 32).numpy() > 0.5) == predictions[0]).mean() > 0.999
 
 
@@ -258,8 +268,8 @@ def test_the_native_score_is_at_the_masks_own_size(folder_run):
 
 # --- what makes a stage anew -----------------------------------------------------------------------------------------
 
-STAGES = ["02-contrastive/simclr", "03-saliency", "04-labels", "05-segmenter/iteration-0", "05-segmenter/iteration-1"]
-STAGES += ["07-evaluation/validation"]
+STAGES = ["02-contrastive/simclr", CCAM, "03-saliency/main", "04-labels", "05-segmenter/iteration-0"]
+STAGES += ["05-segmenter/iteration-1", "07-evaluation/validation"]
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +280,7 @@ def changed(scored_run, train):
     def settings_of(config) -> dict[str, dict]:
         found = {}
 
-        def note(self, name, compute, *, settings, inputs=(), device="cpu"):
+        def note(self, name, compute, *, settings, inputs=(), device="cpu", keeper=None):
             found[name] = settings
             return stages[name]
 
@@ -296,7 +306,7 @@ def changed(scored_run, train):
     [
         ({}, []),
         ({"contrastive": {"epochs": 2}}, ["02-contrastive/simclr"]),
-        ({"saliency": {"alpha": 0.5}}, ["03-saliency"]),
+        ({"saliency": {"alpha": 0.5}}, [CCAM]),
         ({"uncertainty": {"high": 0.6}}, ["04-labels", "05-segmenter/iteration-1"]),
         ({"segmenter": {"literal": True}}, ["05-segmenter/iteration-0", "05-segmenter/iteration-1"]),
         ({"refinement": {"first_epochs": 2}}, ["05-segmenter/iteration-0"]),
@@ -318,7 +328,7 @@ def test_a_change_makes_anew_what_it_concerns_and_nothing_else(changed, tiny, ch
     ("make", "missing", "notebook"),
     [
         (pipeline.learn_features, "01-data/images/train", "01"),
-        (pipeline.make_labels, "03-saliency", "03"),
+        (pipeline.make_labels, "03-saliency/main", "03"),
         (pipeline.load_encoder, "02-contrastive/simclr", "02"),
         (pipeline.refine, "01-data/images/train", "01"),
     ],

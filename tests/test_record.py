@@ -68,7 +68,7 @@ def test_a_record_says_what_was_measured_and_by_what(tmp_path, scored_run, names
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["train"] == "isic2017-train, without masks" and manifest["scored"] == "isic2017-validation"
     assert manifest["size"] == 32 and manifest["seed"] == 0
-    assert manifest["stages"]["03-saliency"]["settings"]["saliency"]["epochs"] == 10
+    assert manifest["stages"]["03-saliency/ccam-simclr/train"]["settings"]["saliency"]["epochs"] == 10
     about = pd.read_csv(folder / "about.csv").set_index("what")["this run"]
     assert about["trained on"] == "16 images of isic2017-train, without masks" and about["seeds"] == "one, 0"
     assert about["scored on"] == "6 images of isic2017-validation"

@@ -10,19 +10,12 @@ from pathlib import Path
 
 import pytest
 
-import uslnet_core.runs as runs_module
+import uslnet_core.stages as stages_module
 from uslnet_core.config import configure
 from uslnet_core.errors import DataError, RunError
 from uslnet_core.folders import link_or_copy, replace_folder
-from uslnet_core.runs import (
-    Run,
-    Stage,
-    digest,
-    list_stages,
-    notebook_of,
-    read_stage,
-    stale_reason,
-)
+from uslnet_core.runs import Run
+from uslnet_core.stages import Stage, digest, list_stages, notebook_of, read_stage, stale_reason
 
 
 class Writer:
@@ -95,7 +88,7 @@ def test_no_old_file_stays_in_a_stage_made_again(run):
 def test_a_newer_version_of_a_stage_is_made_again(run, monkeypatch):
     writer = Writer()
     run.make("03-saliency", writer, settings={})
-    monkeypatch.setitem(runs_module.STAGE_VERSIONS, "03-saliency", 99)
+    monkeypatch.setitem(stages_module.STAGE_VERSIONS, "03-saliency", 99)
     assert run.make("03-saliency", writer, settings={}).origin == "made" and writer.calls == 2
 
 
@@ -251,7 +244,7 @@ def test_a_manifest_without_a_files_checksum_is_refused(run, field):
 def test_an_edited_manifest_is_refused(run):
     stage = run.make("04-labels", Writer(), settings={})
     (stage / "result.txt").write_text("other")
-    size, checksum = 5, runs_module.file_hash(stage / "result.txt")
+    size, checksum = 5, stages_module.file_hash(stage / "result.txt")
     edit(stage / "manifest.json", lambda m: m["files"].update({"result.txt": {"bytes": size, "sha256": checksum}}))
     with pytest.raises(RunError, match="manifest.json was edited"):
         run.open("04-labels")
@@ -445,6 +438,6 @@ def test_what_a_killed_process_left_is_taken_away_and_what_a_living_one_writes_i
 
 def test_a_stage_made_by_older_code_is_stale(run, monkeypatch):
     run.make("03-saliency", Writer(), settings={})
-    monkeypatch.setitem(runs_module.STAGE_VERSIONS, "03-saliency", runs_module.STAGE_VERSIONS["03-saliency"] + 1)
+    monkeypatch.setitem(stages_module.STAGE_VERSIONS, "03-saliency", stages_module.STAGE_VERSIONS["03-saliency"] + 1)
     with pytest.raises(RunError, match="another version of its code"):
         run.open("03-saliency")

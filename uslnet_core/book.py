@@ -20,12 +20,14 @@ from uslnet_core.compute import Progress
 from uslnet_core.config import configure
 from uslnet_core.data.registry import DATASETS
 from uslnet_core.errors import ConfigError, RunError, USLNetError
-from uslnet_core.runs import Run, peek, stale_reason
+from uslnet_core.runs import Run
+from uslnet_core.stages import peek, stale_reason
 
 PROGRESS_FILE = "USLNET_PROGRESS_FILE"  # where a kernel that the command line started reports its progress
 DEVICE = "USLNET_DEVICE"  # the command line's choice of device, for the kernels it starts
 DATA = "USLNET_DATA"  # where datasets are, unless --data says otherwise
 RUNS = "USLNET_RUNS"  # where runs are, unless --runs says otherwise
+WEIGHTS = "USLNET_WEIGHTS"  # where public checkpoints are
 # What each notebook needs from earlier ones. 00 needs nothing; 14 takes any trained run.
 READS = {
     "00": [],
@@ -77,6 +79,11 @@ def runs_folder(runs: str = "") -> Path:
     return Path(runs or os.environ.get(RUNS) or project_root() / "runs").expanduser().resolve()
 
 
+def weights_folder(weights: str = "") -> Path:
+    """Choose the folder of public checkpoints: the one given, else ``USLNET_WEIGHTS``, else the project's."""
+    return Path(weights or os.environ.get(WEIGHTS) or project_root() / "weights").expanduser().resolve()
+
+
 def open_run(
     *,
     dataset: str = "synthetic",
@@ -117,7 +124,7 @@ def open_run(
     }
     options = "".join(f" --{option} {shlex.quote(str(place))}" for option, place in named.items() if place)
     folder = all_runs / "-".join(filter(None, [dataset, profile, name]))
-    return Run(folder, config, source, reporter(), options)
+    return Run(folder, config, source, reporter(), options, weights=weights_folder())
 
 
 # --- progress --------------------------------------------------------------------------------------------------------
@@ -187,8 +194,8 @@ def made_by(run: Run, number: str, iterations: int | None = None) -> set[str]:
     known, count = DATASETS[run.config.dataset], iterations or run.config.refinement.iterations
     return {
         "01": {f"01-data/images/{known.train_split}"},
-        "02": {f"02-contrastive/{run.config.contrastive.method}"},
-        "03": {"03-saliency"},
+        "02": {f"02-contrastive/{name}" for name in run.config.encoders},
+        "03": {"03-saliency/main"},
         "04": {"04-labels"},
         "05": {"05-segmenter/iteration-0"},
         "06": {f"05-segmenter/iteration-{k}" for k in range(1, count)},

@@ -12,12 +12,14 @@ import typer
 from rich.table import Table
 
 from uslnet_core import __version__, parameters
+from uslnet_core.cli_weights import weights_app
 from uslnet_core.config import check_choice
 from uslnet_core.errors import ConfigError, RunError, USLNetError
 from uslnet_core.terminal import bars, err, out, say, stage_table, watch
 
 if TYPE_CHECKING:
-    from uslnet_core.runs import Run, Stage  # importing torch takes seconds, which --help need not wait for
+    from uslnet_core.runs import Run
+    from uslnet_core.stages import Stage  # importing torch takes seconds, which --help need not wait for
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +29,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Check a dataset, or fetch one.")
 app.add_typer(data_app, name="data")
+app.add_typer(weights_app, name="weights")
 
 Dataset = Annotated[str, typer.Option(help="synthetic, isic2017, isic2018, ph2 or folder")]
 Profile = Annotated[str, typer.Option(help="quick, workshop or paper")]
@@ -113,7 +116,7 @@ def run_notebooks(
 
 def stages_since(folder: Path, number: str, began: float) -> tuple[list[Stage], list[Stage]]:
     """Tell the stages of one notebook that were made since a moment from those that were reused."""
-    from uslnet_core.runs import notebook_of, peek, stale_reason
+    from uslnet_core.stages import notebook_of, peek, stale_reason
 
     stages = peek(folder)
     made, reused = [], []
@@ -208,7 +211,11 @@ def run(
         extra.setdefault("01", {})["strict"] = True
         numbers = sorted({"01", *numbers})  # what is there may have been made without files that could not be read
     common = common_parameters(dataset, profile, data, seed, name, runs)
-    target = books.open_run(**common)
+    encoders = next((values["encoders"] for values in extra.values() if values.get("encoders")), None)
+    if encoders:  # which encoders there are is the whole run's affair: earlier notebooks that are run get it, too
+        for number in available:
+            extra.setdefault(number, {}).update(parameters.known_to(available[number], {"encoders": encoders}))
+    target = books.open_run(**common, encoders=tuple(encoders) if encoders else None)
     check_data_folder(target)
     counts = {n: extra.get(n, {}).get("iterations") for n in numbers}
     first = sorted(
@@ -232,7 +239,7 @@ def run(
 
 def say_stale(folder: Path, *, changed: bool) -> None:
     """Name the stages that no longer follow from what they read, and how they do so again."""
-    from uslnet_core.runs import peek, stale_reason
+    from uslnet_core.stages import peek, stale_reason
 
     stages = peek(folder)
     stale = {name: reason for name, stage in stages.items() if (reason := stale_reason(stage, stages))}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import psutil
 import torch
@@ -20,6 +21,26 @@ Progress = Callable[[str, int, int], None]
 
 def quiet(what: str, done: int, total: int) -> None:
     """Report no progress: the default of every long function."""
+
+
+class Keeper(Protocol):
+    """Keeps the whole state of a training, so that one that was stopped goes on where it was."""
+
+    def load(self) -> dict[str, Any] | None:
+        """Give the state that was kept last; ``None`` to begin at the beginning."""
+
+    def offer(self, state: Callable[[], dict[str, Any]]) -> None:
+        """Be told that a step is done: calls ``state`` and keeps what it gives, if it is time for that."""
+
+
+class Forgetful:
+    """A keeper that keeps nothing: the default of every training."""
+
+    def load(self) -> None:
+        """Begin at the beginning."""
+
+    def offer(self, state: Callable[[], dict[str, Any]]) -> None:
+        """Keep nothing."""
 
 
 def make_fabric(config: ComputeConfig) -> Fabric:

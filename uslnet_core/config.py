@@ -18,6 +18,8 @@ from uslnet_core.errors import ConfigError
 ProfileName = Literal["quick", "workshop", "paper"]
 DatasetName = Literal["synthetic", "isic2017", "isic2018", "ph2", "folder"]
 Split = Literal["train", "validation", "test", "all"]
+Method = Literal["simclr", "moco_v1", "moco_v2"]
+Cam = Literal["ccam", "grad_cam", "grad_cam_pp", "smooth_grad_cam_pp", "freq_cam", "colour_distance"]
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -38,39 +40,101 @@ class ImagesConfig(Section):
 
 
 class ContrastiveConfig(Section):
-    """Stage 02: contrastive learning (paper 3.2, equation 1)."""
+    """Stage 02: contrastive learning (paper 3.2, equation 1).
 
-    method: Literal["simclr"] = Field("simclr", description="contrastive method")
-    epochs: Positive = Field(12, description="passes over the training images")
+    What is empty here is the method's own: :meth:`Config.recipe` fills it in.
+    """
+
+    epochs: int = Field(12, ge=0, description="passes over the training images; 0 keeps a public start as it is")
     batch_size: int = Field(128, ge=2, description="images a step; a step sees two views of each")
     learning_rate: Rate = Field(2e-3, description="peak of the one-cycle schedule, AdamW")
     weight_decay: float = Field(1e-4, ge=0.0, description="AdamW")
     warm_up: Fraction = Field(0.1, description="share of the steps that the learning rate climbs")
-    temperature: Rate = Field(0.2, description="tau of equation 1; the paper says 0.07, small sets like 0.2")
     embedding: Positive = Field(128, description="dimensions of the embedding on the unit sphere")
-    hidden: Positive = Field(512, description="width of the projection head")
+    hidden: Positive = Field(512, description="width of the projection head, where it has a hidden layer")
     crop: int = Field(64, ge=32, description="side of a view, pixels")
-    crop_area: tuple[Fraction, Fraction] = Field((0.2, 1.0), description="area of a crop, share of the image")
-    brightness: Fraction = Field(0.4, description="largest relative change")
-    contrast: Fraction = Field(0.4, description="largest relative change")
-    saturation: Fraction = Field(0.4, description="largest relative change")
-    hue: float = Field(0.08, ge=0.0, le=0.5, description="largest turn of the colour circle, turns")
-    jitter: Fraction = Field(0.8, description="share of the views whose colour is jittered")
-    grey: Fraction = Field(0.2, description="share of the views turned grey")
     last_stride: Literal[1, 2] = Field(
         2, description="stride of the last stage while learning; features use 1, dilated"
     )
+    queue: Positive | None = Field(
+        None, description="MoCo: keys that are kept as negatives, at most half the images; empty = that, up to 65536"
+    )
+    momentum: Fraction = Field(0.999, description="MoCo: share of the key encoder that a step keeps")
+    groups: Positive = Field(4, description="MoCo: groups of a batch that are normalised apart, keys in another order")
+    init: str = Field("", description="where the encoder starts: a public checkpoint's name or file; empty = random")
+    temperature: Rate | None = Field(None, description="tau of equation 1; the paper says 0.07 for all")
+    crop_area: tuple[Fraction, Fraction] | None = Field(None, description="area of a crop, share of the image")
+    brightness: Fraction | None = Field(None, description="largest relative change")
+    contrast: Fraction | None = Field(None, description="largest relative change")
+    saturation: Fraction | None = Field(None, description="largest relative change")
+    hue: Annotated[float, Field(ge=0.0, le=0.5)] | None = Field(
+        None, description="largest turn of the colour circle, turns"
+    )
+    jitter: Fraction | None = Field(None, description="share of the views whose colour is jittered")
+    grey: Fraction | None = Field(None, description="share of the views turned grey")
+    blur: Fraction | None = Field(None, description="share of the views that are blurred")
 
     @model_validator(mode="after")
-    def _crop_is_a_range(self) -> ContrastiveConfig:
-        least, most = self.crop_area
-        if not 0 < least <= most:
+    def _makes_sense(self) -> ContrastiveConfig:
+        if self.crop_area is not None and not 0 < self.crop_area[0] <= self.crop_area[1]:
             raise ValueError(f"crop_area must be (least, most) with 0 < least <= most, but is {self.crop_area}")
+        if self.epochs == 0 and not self.init:
+            raise ValueError("epochs = 0 leaves random weights as they are: give init a public checkpoint, or train")
         return self
 
 
+class Recipe(ContrastiveConfig):
+    """One contrastive method's settings, whole: as :class:`ContrastiveConfig`, but nothing is left empty."""
+
+    method: Method
+    temperature: Rate
+    crop_area: tuple[Fraction, Fraction]
+    brightness: Fraction
+    contrast: Fraction
+    saturation: Fraction
+    hue: float
+    jitter: Fraction
+    grey: Fraction
+    blur: Fraction
+
+    def settings(self) -> dict[str, Any]:
+        """Give what the result hangs on, as JSON values: what this method does not use is left out."""
+        unused = {"queue", "momentum", "groups"} if self.method == "simclr" else set()
+        return self.model_dump(mode="json", exclude=unused)
+
+
+# As each method's authors publish it; the temperature of SimCLR is one for small sets.
+RECIPES: dict[str, dict[str, Any]] = {
+    "simclr": {
+        "temperature": 0.2,
+        "crop_area": (0.08, 1.0),
+        **{"brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2},
+        **{"jitter": 0.8, "grey": 0.2, "blur": 0.5},
+    },
+    "moco_v1": {
+        "temperature": 0.07,
+        "crop_area": (0.2, 1.0),
+        **{"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.4},
+        **{"jitter": 1.0, "grey": 0.2, "blur": 0.0},
+    },
+    "moco_v2": {
+        "temperature": 0.2,
+        "crop_area": (0.2, 1.0),
+        **{"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
+        **{"jitter": 0.8, "grey": 0.2, "blur": 0.5},
+    },
+}
+# Small images, few epochs: milder changes, and crops that nearly always hold some lesion.
+SMALL_RECIPES: dict[str, dict[str, Any]] = {
+    "simclr": {
+        "crop_area": (0.2, 1.0),
+        **{"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.08, "blur": 0.0},
+    }
+}
+
+
 class SaliencyConfig(Section):
-    """Stage 03: CCAM (paper 3.3)."""
+    """Stage 03: CCAM (paper 3.3), and the gradient CAMs beside it."""
 
     epochs: Positive = Field(8, description="passes over the training images")
     batch_size: int = Field(64, ge=2, description="images a step; the loss compares all pairs of them")
@@ -83,6 +147,13 @@ class SaliencyConfig(Section):
     )
     margin: int = Field(32, ge=0, multiple_of=16, description="mirrored rim around the image while encoding, pixels")
     train_encoder: bool = Field(False, description="train the encoder along with the head")
+    cam: Cam = Field("ccam", description="where the maps come from that labels are made of")
+    fusion: Literal["mean", "concatenated"] = Field(
+        "mean", description="several encoders: mean of their maps, or one CCAM on all their features"
+    )
+    samples: Positive = Field(8, description="Smooth Grad-CAM++: noisy copies of an image that are averaged")
+    noise: Rate = Field(0.3, description="Smooth Grad-CAM++: standard deviation of the noise, share of [0, 1]")
+    frequency: Fraction = Field(0.5, description="FreqCAM: least share of active channels")
 
 
 class UncertaintyConfig(Section):
@@ -102,9 +173,19 @@ class UncertaintyConfig(Section):
         return self
 
 
+class LabelsConfig(Section):
+    """What iteration 0 learns from: the uncertainty module's labels, or what the ablations put in their place."""
+
+    kind: Literal["uncertain", "selected", "plain"] = Field(
+        "uncertain", description="three-way; or cut at one threshold, with the component's choice or without"
+    )
+    threshold: Fraction = Field(0.5, description="of the labels that have but one threshold")
+
+
 class SegmenterConfig(Section):
     """Stages 05 and 06: one training of the segmenter (paper 3.5)."""
 
+    encoder: str = Field("", description="whose weights it starts from; empty = MoCo v2's if there, else the first")
     stages: tuple[Literal[1, 2, 3, 4], ...] = Field(
         (2, 3, 4), min_length=1, description="ResNet stages that are summed"
     )
@@ -155,14 +236,38 @@ class Config(Section):
     dataset: DatasetName
     seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of everything random")
     backbone: Literal["resnet18", "resnet50"] = Field("resnet18", description="encoder (paper: ResNet-50)")
+    encoders: tuple[str, ...] = Field(
+        ("simclr",), min_length=1, description="contrastive methods, or public checkpoints; several are fused"
+    )
     images: ImagesConfig = ImagesConfig()
     contrastive: ContrastiveConfig = ContrastiveConfig()
     saliency: SaliencyConfig = SaliencyConfig()
     uncertainty: UncertaintyConfig = UncertaintyConfig()
+    labels: LabelsConfig = LabelsConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
     refinement: RefinementConfig = RefinementConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _each_encoder_once(self) -> Config:
+        if len(set(self.encoders)) < len(self.encoders):
+            raise ValueError(f"encoders must differ, but are {', '.join(self.encoders)}")
+        return self
+
+    def recipe(self, method: str) -> Recipe:
+        """Fill in what the contrastive section leaves to the method.
+
+        Args:
+            method: ``simclr``, ``moco_v1`` or ``moco_v2``.
+
+        Raises:
+            ConfigError: an unknown method.
+        """
+        check_choice("contrastive method", method, get_args(Method))
+        own = RECIPES[method] | ({} if self.profile == "paper" else SMALL_RECIPES.get(method, {}))
+        given = {name: value for name, value in self.contrastive.model_dump().items() if value is not None}
+        return Recipe(**(own | given | {"method": method}))
 
 
 PROFILES: dict[str, dict[str, Any]] = {
@@ -178,6 +283,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     # The paper's sizes and epochs. Meant for a GPU.
     "paper": {
         "backbone": "resnet50",
+        "encoders": ("simclr", "moco_v1", "moco_v2"),
         "images": {"size": 224},
         "contrastive": {"epochs": 200, "batch_size": 256, "crop": 224, "last_stride": 1, "hidden": 2048},
         "saliency": {"epochs": 20, "margin": 0},

@@ -22,7 +22,14 @@ class Parameter:
     comment: str
 
 
-TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "bool": (bool,),
+    "list[int]": (list,),
+    "list[str]": (list,),
+}
 
 
 def read_parameters(notebook: Path) -> dict[str, Parameter]:
@@ -82,6 +89,8 @@ def parse_parameter(text: str, known: Mapping[str, Parameter], notebook: str) ->
         value = {"true": True, "false": False, "none": None}.get(raw.lower(), raw)
     if "str" in kinds and not (value is None and "None" in kinds):
         return name, raw
+    if lists := [kind for kind in kinds if kind.startswith("list")]:
+        value = value if value is None else parse_list(raw, lists[0])
     fits = (value is None and "None" in kinds) or any(
         isinstance(value, TYPES.get(kind, ())) and (kind == "bool") == isinstance(value, bool) for kind in kinds
     )
@@ -91,6 +100,14 @@ def parse_parameter(text: str, known: Mapping[str, Parameter], notebook: str) ->
             f"but {raw!r} is not. Its own value is {known[name].default!r}."
         )
     return name, value
+
+
+def parse_list(raw: str, kind: str) -> list[Any] | None:
+    """Read ``[0, 1, 2]``, ``0,1,2`` or ``simclr,moco_v2``; None if it is no list of that kind."""
+    parts = [part.strip().strip("\"'") for part in raw.strip().removeprefix("[").removesuffix("]").split(",")]
+    if kind == "list[str]":
+        return parts if all(parts) else None
+    return [int(part) for part in parts] if all(part.lstrip("-").isdecimal() for part in parts) else None
 
 
 def check_parameters(texts: list[str], numbers: list[str], available: dict[str, Path]) -> dict[str, dict[str, Any]]:
@@ -112,3 +129,9 @@ def check_parameters(texts: list[str], numbers: list[str], available: dict[str, 
             key, value = parse_parameter(text, known[n], n)
             values[n][key] = value
     return values
+
+
+def known_to(notebook: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep of some values those that a notebook has parameters for."""
+    known = read_parameters(notebook)
+    return {name: value for name, value in values.items() if name in known}

@@ -16,7 +16,8 @@ from uslnet_core.data.masks import MaskSet
 from uslnet_core.errors import DataError
 from uslnet_core.evaluation import by_size, comparison, label_accuracy, paired_difference, wide
 from uslnet_core.folders import replace_folder
-from uslnet_core.runs import Run, Stage, gibibytes, upstream
+from uslnet_core.runs import Run, upstream
+from uslnet_core.stages import Stage, gibibytes
 
 DPI = 110
 

@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
-from uslnet_core.compute import Progress, batches, generator, one_cycle, quiet
-from uslnet_core.config import Config
+from uslnet_core.compute import Forgetful, Keeper, Progress, generator, quiet
+from uslnet_core.config import Config, SegmenterConfig
 from uslnet_core.data.augment import colour_jitter, dihedral, random_dihedral
 from uslnet_core.data.images import ImageSet
 from uslnet_core.errors import DataError, TrainingError
+from uslnet_core.loop import Loop
 from uslnet_core.losses import uncertainty_loss
 from uslnet_core.segmenter import Segmenter
 
@@ -42,6 +44,7 @@ def train_segmenter(
     *,
     iteration: int,
     progress: Progress = quiet,
+    keeper: Keeper | None = None,
 ) -> TrainedSegmenter:
     """Train a segmenter on pseudo-labels with the uncertainty loss.
 
@@ -54,6 +57,7 @@ def train_segmenter(
         fabric: device and precision.
         iteration: 0 for the first, 1 to n − 1 for a refinement; chooses epochs and random stream.
         progress: told of every step.
+        keeper: keeps the state between steps; a training that was stopped and goes on ends as one that was not.
 
     Returns:
         The trained segmenter and its history.
@@ -74,43 +78,64 @@ def train_segmenter(
             "(notebook 03), or lower uncertainty.high or uncertainty.min_area."
         )
     epochs = config.refinement.epochs if iteration else config.refinement.first_epochs
-    rng = generator(config.seed, 5, iteration)
-    model = model.to(memory_format=torch.channels_last).requires_grad_(True)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
-    model, optimizer = fabric.setup(model, optimizer)
-    steps = epochs * len(batches(len(kept), options.batch_size, generator(0), drop_last=True))
-    schedule = one_cycle(optimizer, steps, options.warm_up)
-    model.train()
-    rows, step = [], 0
-    for epoch in range(epochs):
-        total, parts = 0.0, batches(len(kept), options.batch_size, rng, drop_last=True)
-        for part in parts:
-            chosen = kept[part]
-            turn = random_dihedral(len(chosen), rng)
-            view = dihedral(images.batch(chosen).to(fabric.device), *turn)
-            view = colour_jitter(
-                view,
-                rng,
-                brightness=options.brightness,
-                contrast=options.contrast,
-                saturation=options.saturation,
-                hue=options.hue,
-            )
-            label = dihedral(torch.from_numpy(labels[chosen.numpy()]).to(fabric.device), *turn).float() / 2
-            loss = uncertainty_loss(
-                model(view.contiguous(memory_format=torch.channels_last)), label, literal=options.literal
-            )
-            optimizer.zero_grad(set_to_none=True)
-            fabric.backward(loss)
-            optimizer.step()
-            schedule.step()
-            total += float(loss.detach())
-            step += 1
-            progress(f"segmenter, iteration {iteration}", step, steps)
-        rows.append({"epoch": epoch + 1, "loss": total / len(parts), "learning_rate": schedule.get_last_lr()[0]})
-        if not math.isfinite(total):
+    keeper = keeper or Forgetful()
+    loop = Loop(
+        model.to(memory_format=torch.channels_last).requires_grad_(True),
+        count=len(kept),
+        batch_size=options.batch_size,
+        epochs=epochs,
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+        warm_up=options.warm_up,
+        rng=generator(config.seed, 5, iteration),
+        fabric=fabric,
+    )
+    if saved := keeper.load():
+        loop.restore(saved)
+    while loop.epoch < epochs:
+        for part in loop.rest_of_epoch():
+            view, label = augmented(images, labels, kept[part], options, loop.rng, fabric.device)
+            loop.step(uncertainty_loss(loop.model(view), label, literal=options.literal))
+            keeper.offer(loop.state)
+            progress(f"segmenter, iteration {iteration}", loop.steps_done, loop.steps)
+        loop.close_epoch()
+        if not math.isfinite(loop.rows[-1]["loss"]):
             raise TrainingError(
-                f"The segmenter's loss is {total} in epoch {epoch + 1} of iteration {iteration}. Lower "
-                f"segmenter.learning_rate (now {options.learning_rate})."
+                f"The segmenter's loss is {loop.rows[-1]['loss']} in epoch {loop.epoch} of iteration {iteration}. "
+                f"Lower segmenter.learning_rate (now {options.learning_rate})."
             )
-    return TrainedSegmenter(model.module.cpu().eval(), pd.DataFrame(rows))
+    return TrainedSegmenter(loop.model.module.cpu().eval(), pd.DataFrame(loop.rows))
+
+
+def augmented(
+    images: ImageSet,
+    labels: np.ndarray,
+    chosen: Tensor,
+    options: SegmenterConfig,
+    rng: torch.Generator,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Turn, mirror and recolour some images, and turn and mirror their labels likewise.
+
+    Args:
+        images: the training images.
+        labels: (N, S, S) uint8, twice the pseudo-label.
+        chosen: (B,) int64, which images.
+        options: the segmenter section, for the colours.
+        rng: stream of the random numbers.
+        device: where the result goes.
+
+    Returns:
+        Images (B, 3, S, S) float32 in [0, 1], channels last, and pseudo-labels (B, S, S) float32.
+    """
+    turn = random_dihedral(len(chosen), rng)
+    view = colour_jitter(
+        dihedral(images.batch(chosen).to(device), *turn),
+        rng,
+        brightness=options.brightness,
+        contrast=options.contrast,
+        saturation=options.saturation,
+        hue=options.hue,
+    )
+    label = dihedral(torch.from_numpy(labels[chosen.numpy()]).to(device), *turn).float() / 2
+    return view.contiguous(memory_format=torch.channels_last), label

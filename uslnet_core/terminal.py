@@ -78,7 +78,7 @@ def watch(file: Path) -> Iterator[None]:
 
 def stage_table(folder: Path) -> Group:
     """Lay out one run's stages as a table; what is wrong with one is a whole line below."""
-    from uslnet_core.runs import gibibytes, list_stages, read_stage, stale_reason
+    from uslnet_core.stages import gibibytes, list_stages, read_stage, stale_reason
 
     table = Table(title=folder.name, title_justify="left", box=None, pad_edge=False, collapse_padding=True)
     for head in ("stage", "made", "took, s", "GiB", "device", "from", "state"):

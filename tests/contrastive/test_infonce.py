@@ -67,14 +67,15 @@ def test_simclr_has_the_gradient_of_lightly(temperature):
 
 
 @pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("length", [1, 5, 32, 160])
 @pytest.mark.parametrize("temperature", TEMPERATURES)
-def test_info_nce_equals_a_loop_and_lightly_with_a_queue(batch, temperature):
+def test_info_nce_equals_a_loop_and_lightly_with_a_queue(batch, length, temperature):
     from lightly.loss import NTXentLoss
 
-    query, key, queue = unit(batch, 16, seed=1), unit(batch, 16, seed=2), unit(32, 16, seed=3)
+    query, key, queue = unit(batch, 16, seed=1), unit(batch, 16, seed=2), unit(length, 16, seed=3)
     ours = float(info_nce(query, key, queue, temperature))
     assert ours == pytest.approx(nce_loop(query, key, queue, temperature), rel=1e-5)
-    theirs = NTXentLoss(temperature=temperature, memory_bank_size=(32, 16))
+    theirs = NTXentLoss(temperature=temperature, memory_bank_size=(length, 16))
     theirs(query, key)  # the first call makes the bank
     theirs.memory_bank.bank = queue
     assert ours == pytest.approx(float(theirs(query, key)), rel=1e-6)

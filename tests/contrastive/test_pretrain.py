@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from uslnet_core.contrastive.pretrain import check_health, pretrain
+from uslnet_core.contrastive.health import check_health
+from uslnet_core.contrastive.pretrain import pretrain
 from uslnet_core.data.images import ImageSet
 from uslnet_core.errors import ConfigError, TrainingError
 
@@ -56,9 +57,10 @@ def test_hands_on_an_encoder_that_keeps_its_resolution(trained):
 def test_history_has_a_row_an_epoch_and_progress_a_call_a_step(tiny, cpu, pictures):
     calls = []
     out = pretrain(pictures, tiny(contrastive={"epochs": 2}), cpu, lambda *call: calls.append(call))
-    assert calls == [("contrastive learning", step, 4) for step in range(1, 5)]
+    assert calls == [("contrastive learning, simclr", step, 4) for step in range(1, 5)]
     assert list(out.history["epoch"]) == [1, 2]
-    assert list(out.history.columns) == ["epoch", "loss", "uniform_level", "alignment", "uniformity", "learning_rate"]
+    columns = ["epoch", "loss", "alignment", "uniformity", "spread", "uniform_level", "learning_rate"]
+    assert list(out.history.columns) == columns
     assert out.history["loss"].iloc[1] < out.history["loss"].iloc[0], "it learns"
     assert out.health["verdict"] == "healthy"
     assert out.health["share"] == pytest.approx(out.history["loss"].iloc[-1] / np.log(15))
@@ -94,7 +96,7 @@ def test_images_that_are_all_alike_collapse(tiny, cpu):
 
 
 def test_a_loss_that_is_not_a_number_is_an_error(tiny, cpu, pictures):
-    with pytest.raises(TrainingError, match=r"contrastive loss is (nan|inf) in epoch 1.*learning_rate"):
+    with pytest.raises(TrainingError, match=r"contrastive loss of simclr is (nan|inf) in epoch 1.*learning_rate"):
         pretrain(pictures, tiny(contrastive={"learning_rate": 1e30}), cpu)
 
 
@@ -102,12 +104,11 @@ def test_a_loss_that_is_not_a_number_is_an_error(tiny, cpu, pictures):
     ("loss", "uniformity", "verdict"),
     [(2.0, -2.0, None), (2.94, -2.0, None), (2.95, -2.0, "stuck"), (2.0, -0.04, "collapsed"), (3.2, -2.0, "stuck")],
 )
-def test_health_by_its_limits(loss, uniformity, verdict):
-    history = pd.DataFrame(
-        {"epoch": [1, 2], "loss": [9.0, loss], "uniform_level": 3.0, "alignment": 1.0, "uniformity": [0.0, uniformity]}
-    )
+def test_health_by_its_limits(loss, uniformity, verdict, tiny):
+    columns = {"epoch": [1, 2], "loss": [9.0, loss], "uniform_level": 3.0, "alignment": 1.0}
+    history, recipe = pd.DataFrame(columns | {"uniformity": [0.0, uniformity], "spread": 0.5}), tiny().recipe("simclr")
     if verdict is None:
-        assert check_health(history)["share"] == pytest.approx(loss / 3)
+        assert check_health(history, recipe)["share"] == pytest.approx(loss / 3)
     else:
         with pytest.raises(TrainingError, match=verdict):
-            check_health(history)
+            check_health(history, recipe)

@@ -13,7 +13,7 @@ from safetensors.torch import save
 from uslnet_core.compute import generator
 from uslnet_core.data.images import ImageSet
 from uslnet_core.encoder import Encoder
-from uslnet_core.errors import TrainingError
+from uslnet_core.errors import ConfigError, TrainingError
 from uslnet_core.saliency.ccam import (
     CCAM,
     border_mean,
@@ -300,3 +300,61 @@ def test_images_that_are_all_alike_give_no_saliency(encoder, tiny, cpu):
             p.zero_()  # no feature at all
     with pytest.raises(TrainingError, match="constant"):
         train_ccam(black, encoder, tiny(), cpu)
+
+
+# --- several encoders, transformers ----------------------------------------------------------------------------------
+
+
+def test_one_encoder_in_a_list_is_that_encoder(encoder, tiny, cpu, pictures, one_thread):
+    alone = train_ccam(pictures, encoder, tiny(saliency={"epochs": 2}), cpu)
+    listed = train_ccam(pictures, [encoder], tiny(saliency={"epochs": 2}), cpu)
+    assert list(listed.model.state_dict()) == list(alone.model.state_dict())
+    assert {key.split(".")[0] for key in alone.model.state_dict()} == {"encoder", "head", "sign"}
+    assert as_bytes(listed.model) == as_bytes(alone.model)
+    assert listed.maps.tobytes() == alone.maps.tobytes() and listed.history.equals(alone.history)
+
+
+@torch.no_grad()
+def test_features_of_several_encoders_stand_side_by_side(grid):
+    several = [grid(seed) for seed in range(3)]
+    model = CCAM(several, margin=8).eval()
+    images = torch.rand(2, 3, 32, 32, generator=generator(0))
+    expected = torch.cat([CCAM(each, margin=8).features(images) for each in several], 1)
+    assert expected.shape == (2, 3 * 12, 8, 8) and torch.equal(model.features(images), expected)
+    assert model.head[0].weight.shape[1] == 36
+    assert {key.rsplit(".", 2)[0] for key in model.state_dict() if "stem" in key} == {f"encoder.{i}" for i in range(3)}
+
+
+@pytest.mark.parametrize("along", [False, True])
+def test_several_encoders_train_one_head(grid, tokens, tiny, cpu, pictures, along, one_thread):
+    several = [grid(), tokens()]
+    before = [as_bytes(each) for each in several]
+    settings = tiny(saliency={"epochs": 3, "train_encoder": along, "encoder_learning_rate": 1e-2})
+    out = train_ccam(pictures, several, settings, cpu)
+    assert out.maps.shape == (16, 8, 8)  # the first encoder's cells
+    assert np.abs(saliency_maps(out.model, pictures, cpu, batch_size=5) - out.maps).max() < 1e-5
+    after = [as_bytes(each) for each in out.model.encoder]
+    assert all((a != b) is along for a, b in zip(after, before, strict=True))
+
+
+def test_no_encoder_is_refused():
+    with pytest.raises(ConfigError, match="needs an encoder"):
+        CCAM([])
+
+
+def test_streams_give_heads_of_their_own(grid, tiny, cpu, pictures, one_thread):
+    heads = [train_ccam(pictures, grid(), tiny(), cpu, stream=stream).model.head for stream in (0, 1, 1, 2)]
+    first, second, again, third = (as_bytes(head) for head in heads)
+    assert second == again and len({first, second, third}) == 3
+    assert as_bytes(train_ccam(pictures, grid(), tiny(), cpu).model.head) == first
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("cell", "margin", "rim"), [(8, 32, 3), (8, 20, 2), (8, 7, 0), (4, 8, 2), (16, 32, 1)])
+def test_the_rim_is_of_whole_cells_of_the_encoder(tokens, cell, margin, rim):
+    seen = []
+    encoder = tokens(cell=cell)
+    encoder.patches.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].shape[-1]))
+    found = CCAM(encoder, (4,), margin).features(torch.rand(2, 3, 32, 32, generator=generator(0)))
+    assert found.shape == (2, 6, 32 // cell, 32 // cell)
+    assert seen == [32 + 2 * rim * cell]

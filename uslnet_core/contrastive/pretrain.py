@@ -1,25 +1,26 @@
-"""The contrastive training loop, and its health: is the network learning at all (paper 3.2)?"""
+"""The contrastive training loop: one for all methods, and one that can be stopped at any step (paper 3.2)."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
-from uslnet_core.compute import Progress, batches, generator, one_cycle, quiet
-from uslnet_core.config import Config
+from uslnet_core.compute import Forgetful, Keeper, Progress, generator, quiet
+from uslnet_core.config import Config, Recipe
+from uslnet_core.contrastive.health import check_health, check_running, spread
 from uslnet_core.contrastive.infonce import alignment, uniformity
+from uslnet_core.contrastive.moco import MoCo
 from uslnet_core.contrastive.simclr import SimCLR
 from uslnet_core.data.images import ImageSet
 from uslnet_core.encoder import Encoder
-from uslnet_core.errors import ConfigError, TrainingError
+from uslnet_core.errors import ConfigError
+from uslnet_core.loop import Loop
 
-METHODS = {"simclr": SimCLR}
-# A loss within 2 % of ln(1 + K) at the end has learnt nothing; embeddings this close together have collapsed.
-STUCK, COLLAPSED = 0.98, -0.05
+METHODS = {"simclr": SimCLR, "moco_v1": MoCo, "moco_v2": MoCo}
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,27 @@ class Pretrained:
 
     Attributes:
         encoder: the trained encoder, on the CPU, in evaluation mode, last stride 1, dilated if it learnt with 2.
-        history: a row an epoch: epoch, loss, uniform_level, alignment, uniformity, learning_rate.
+        head: the projection head, on the CPU, in evaluation mode.
+        history: a row an epoch: epoch, loss, uniform_level, alignment, uniformity, spread, learning_rate.
         health: the last epoch's figures and the verdict.
     """
 
     encoder: Encoder
+    head: nn.Module
     history: pd.DataFrame
     health: dict[str, float | str]
 
 
-def pretrain(images: ImageSet, config: Config, fabric: Fabric, progress: Progress = quiet) -> Pretrained:
+def pretrain(
+    images: ImageSet,
+    config: Config,
+    fabric: Fabric,
+    progress: Progress = quiet,
+    *,
+    method: str = "simclr",
+    start: Encoder | None = None,
+    keeper: Keeper | None = None,
+) -> Pretrained:
     """Learn features by contrastive learning from images alone.
 
     Args:
@@ -45,95 +57,57 @@ def pretrain(images: ImageSet, config: Config, fabric: Fabric, progress: Progres
         config: the run's configuration.
         fabric: device and precision.
         progress: told of every step.
+        method: ``simclr``, ``moco_v1`` or ``moco_v2``.
+        start: an encoder to go on from; by default random weights, from the run's seed.
+        keeper: keeps the state between steps; a training that was stopped and goes on ends as one that was not.
 
     Returns:
-        The encoder, its history and its health.
+        The encoder, its head, its history and its health.
 
     Raises:
-        ConfigError: too few images for a batch of two.
+        ConfigError: too few images for a batch of two, or a queue too long for them.
         TrainingError: the loss is stuck at its uniform level, the embeddings collapsed, or a number overflowed.
     """
-    options = config.contrastive
     if len(images) < 2:
         raise ConfigError(f"Contrastive learning compares images: it needs at least 2, got {len(images)}.")
-    batch_size = min(options.batch_size, len(images))
-    rng = generator(config.seed, 2)
+    recipe, keeper = config.recipe(method), keeper or Forgetful()
+    batch_size = min(recipe.batch_size, len(images))
+    model = build(images, config, recipe, start)
+    loop = Loop(
+        model,
+        count=len(images),
+        batch_size=batch_size,
+        epochs=recipe.epochs,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        warm_up=recipe.warm_up,
+        rng=generator(config.seed, 2),
+        fabric=fabric,
+        figures=("loss", "alignment", "uniformity", "spread"),
+    )
+    loop.model.mark_forward_method("loss")
+    if saved := keeper.load():
+        loop.restore(saved)  # with MoCo's queue, its pointer and the key encoder, which are parts of the model
+    while loop.epoch < recipe.epochs:
+        for part in loop.rest_of_epoch():
+            loss, first, second = loop.model.loss(images.batch(part).to(fabric.device), loop.rng)
+            loop.step(loss, alignment(first, second), uniformity(first), spread(first))
+            keeper.offer(loop.state)
+            progress(f"contrastive learning, {method}", loop.steps_done, loop.steps)
+        loop.close_epoch(uniform_level=loop.model.module.uniform_level(batch_size))
+        check_running(pd.DataFrame(loop.rows), recipe)
+    history = pd.DataFrame(loop.rows)
+    health = check_health(history, recipe)
+    model = loop.model.module.cpu().eval()
+    model.encoder.set_last_stride(1, dilation=recipe.last_stride)
+    return Pretrained(model.encoder, model.head, history, health)
+
+
+def build(images: ImageSet, config: Config, recipe: Recipe, start: Encoder | None) -> nn.Module:
+    """Build the method's model, its random weights from the run's seed."""
     with torch.random.fork_rng(devices=[]):  # initial weights come from torch's global stream
         torch.manual_seed(config.seed)
-        model = METHODS[options.method](Encoder(config.backbone, options.last_stride), options)
-    model = model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
-    model, optimizer = fabric.setup(model, optimizer)
-    model.mark_forward_method("loss")
-    steps = len(batches(len(images), batch_size, generator(0), drop_last=True)) * options.epochs
-    schedule = one_cycle(optimizer, steps, options.warm_up)
-    model.train()
-    rows, step = [], 0
-    for epoch in range(options.epochs):
-        totals = torch.zeros(3, dtype=torch.float64)
-        parts = batches(len(images), batch_size, rng, drop_last=True)
-        for part in parts:
-            loss, first, second = model.loss(images.batch(part).to(fabric.device), rng)
-            optimizer.zero_grad(set_to_none=True)
-            fabric.backward(loss)
-            optimizer.step()
-            schedule.step()
-            totals += torch.stack([loss.detach(), alignment(first, second), uniformity(first)]).double().cpu()
-            step += 1
-            progress("contrastive learning", step, steps)
-        mean_loss, align, uniform = (totals / len(parts)).tolist()
-        rows.append(
-            {
-                "epoch": epoch + 1,
-                "loss": mean_loss,
-                "uniform_level": model.module.uniform_level(batch_size),
-                "alignment": align,
-                "uniformity": uniform,
-                "learning_rate": schedule.get_last_lr()[0],
-            }
-        )
-        if not math.isfinite(mean_loss):
-            raise TrainingError(
-                f"The contrastive loss is {mean_loss} in epoch {epoch + 1}. Lower contrastive.learning_rate "
-                f"(now {options.learning_rate}) or raise contrastive.temperature (now {options.temperature})."
-            )
-    history = pd.DataFrame(rows)
-    health = check_health(history)
-    encoder = model.module.encoder
-    encoder.set_last_stride(1, dilation=options.last_stride)
-    return Pretrained(encoder.cpu().eval(), history, health)
-
-
-def check_health(history: pd.DataFrame) -> dict[str, float | str]:
-    """Judge a finished contrastive training by its last epoch.
-
-    Args:
-        history: as :class:`Pretrained` holds it.
-
-    Returns:
-        loss, uniform_level, share (loss over uniform level), alignment, uniformity, and verdict ``"healthy"``.
-
-    Raises:
-        TrainingError: stuck at the uniform level, or collapsed; the message says which and what to change.
-    """
-    last = history.iloc[-1]
-    share = last["loss"] / last["uniform_level"]
-    if last["uniformity"] > COLLAPSED:
-        raise TrainingError(
-            f"The embeddings have collapsed: uniformity {last['uniformity']:.3f}, expected well below {COLLAPSED}. All "
-            "images look alike to the network. Lower contrastive.learning_rate or raise contrastive.temperature."
-        )
-    if share > STUCK:
-        raise TrainingError(
-            f"The contrastive loss {last['loss']:.3f} is stuck at its uniform level {last['uniform_level']:.3f}: the "
-            "network tells no image from another. Give it more images, or train longer: chapter 2 with more epochs (-p "
-            "epochs=…), or with a lower temperature (-p temperature=…)."
-        )
-    return {
-        "loss": float(last["loss"]),
-        "uniform_level": float(last["uniform_level"]),
-        "share": float(share),
-        "alignment": float(last["alignment"]),
-        "uniformity": float(last["uniformity"]),
-        "verdict": "healthy",
-    }
+        encoder = start or Encoder(config.backbone)
+        encoder.set_last_stride(recipe.last_stride)
+        model = METHODS[recipe.method](encoder.train().requires_grad_(True), recipe, len(images))
+    return model.to(memory_format=torch.channels_last)

@@ -127,3 +127,36 @@ def dihedral(batch: Tensor, turns: Tensor, mirrored: Tensor) -> Tensor:
 def random_dihedral(count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw quarter turns and mirrorings for ``count`` samples, as :func:`dihedral` takes them."""
     return torch.randint(4, (count,), generator=rng), torch.rand(count, generator=rng) < 0.5
+
+
+def gaussian_blur(
+    images: Tensor, rng: torch.Generator, *, share: float, least: float = 0.1, most: float = 2.0, at: int = 224
+) -> Tensor:
+    """Blur a share of the images, each with a width of its own.
+
+    Args:
+        images: (B, 3, S, S) float32 in [0, 1].
+        rng: stream of the random numbers.
+        share: probability that an image is blurred at all.
+        least: least standard deviation, in pixels of an image of ``at`` pixels; it shrinks with the image.
+        most: largest standard deviation, likewise.
+        at: the size that ``least`` and ``most`` are meant for.
+
+    Returns:
+        (B, 3, S, S) float32 in [0, 1].
+    """
+    chosen = (torch.rand(len(images), generator=rng) < share).nonzero().flatten()
+    scale = images.shape[-1] / at
+    sigma = uniform((len(images),), least * scale, most * scale, rng)[chosen]
+    if not len(chosen):
+        return images
+    reach = max(1, math.ceil(3 * most * scale))  # beyond three deviations a Gaussian is nothing
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma[:, None]) ** 2)  # (b, k)
+    kernel = (kernel / kernel.sum(1, keepdim=True)).to(images.device)[..., None, None, None]  # (b, k, 1, 1, 1)
+    blurred, chosen = images[chosen.to(images.device)], chosen.to(images.device)
+    # A Gaussian is two passes. Shifted copies are summed: a grouped convolution is many times slower on the CPU.
+    for axis in (-1, -2):
+        rim = [reach, reach, 0, 0] if axis == -1 else [0, 0, reach, reach]
+        padded, side = F.pad(blurred, rim, mode="reflect"), blurred.shape[axis]
+        blurred = sum(kernel[:, k] * padded.narrow(axis, k, side) for k in range(2 * reach + 1))
+    return images.index_copy(0, chosen, blurred.clamp(0, 1))

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.client
-import re
 import shutil
 import tempfile
-import urllib.error
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -17,7 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from uslnet_core.compute import Progress, quiet
 from uslnet_core.data.registry import dataset
-from uslnet_core.data.storage import disk_errors, human, require_space
+from uslnet_core.data.storage import disk_errors, require_space
+from uslnet_core.download import download_file, size_of
 from uslnet_core.errors import ConfigError, DataError
 
 ADDRESSES = (
@@ -25,10 +21,6 @@ ADDRESSES = (
     "https://isic-archive.s3.amazonaws.com/challenges",
 )
 """Where the challenge's archives lie; the second holds the same files and is tried when the first fails."""
-
-BLOCK = 2**18
-WAIT = 60.0
-"""Seconds without a byte after which a connection counts as lost."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +172,7 @@ def fetch(
     # Each archive is deleted once unpacked, so beside everything unpacked there is at most one archive at a
     # time.
     needed = sum(archive.size for archive in missing) + max((archive.size for archive in missing), default=0)
-    there = sum(_size(_part_file(base, archive)) for archive in missing)
+    there = sum(size_of(_part_file(base, archive)) for archive in missing)
     require_space(base, max(needed - there, 0), f"{name} ({', '.join(parts)})")
     with disk_errors(base, name):
         base.mkdir(parents=True, exist_ok=True)
@@ -214,98 +206,9 @@ def download(archive: Archive, base: Path, *, addresses: Sequence[str] = ADDRESS
         DataError: no address gives the whole file, its checksum is wrong, or the disk is full.
     """
     part = _part_file(base, archive)
-    failures = []
-    for address in addresses:
-        url = f"{address}/{archive.file}"
-        grown = True
-        while grown:  # a long download may break many times; it goes on as long as each try brings some bytes
-            before = _size(part)
-            try:
-                _append(url, part, progress)
-            except _Broken as error:
-                failures.append(f"{url}: {error}.")
-                grown = _size(part) > before
-            else:
-                _verify(part, archive)
-                return part
-    raise DataError(
-        f"Could not fetch {archive.file}; {human(_size(part))} of about {human(archive.size)} are kept in "
-        f"{part.name}. Run the same command again to go on from there. "
-        f"{' '.join(failures[-len(addresses) :])}"
-    )
-
-
-def _size(part: Path) -> int:
-    return part.stat().st_size if part.is_file() else 0
-
-
-class _Broken(Exception):  # noqa: N818 - never leaves this module
-    """The network failed, as against the disk."""
-
-
-def _append(url: str, part: Path, progress: Progress) -> None:
-    """Add to a partial file what is missing at its end, and return when it is whole.
-
-    Raises:
-        _Broken: the network failed; what came is kept.
-        DataError: the disk is full or the folder cannot be written.
-    """
-    have = _size(part)
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        answer = urllib.request.urlopen(request, timeout=WAIT)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code != 416:
-            raise _Broken(f"the server answered {error.code} {error.reason}") from error
-        total = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
-        if total and int(total[1]) == have:
-            return  # nothing is missing
-        part.unlink()  # longer than the file on the server, so it is no beginning of it
-        return _append(url, part, progress)
-    except (OSError, http.client.HTTPException) as error:
-        raise _Broken(f"{getattr(error, 'reason', error)}") from error
-    with answer:
-        done, total = _extent(answer)
-        if done not in (0, have):
-            raise _Broken(f"the server sent bytes from {done} on where {have} was asked for")
-        with disk_errors(part.parent, part.name), part.open("ab" if done else "wb") as file:
-            while block := _read(answer):
-                file.write(block)
-                done += len(block)
-                progress(part.name.removesuffix(".part"), done, total or done)
-    if done < total:
-        raise _Broken(f"the connection ended after {done} of {total} bytes")
-
-
-def _read(answer: http.client.HTTPResponse) -> bytes:
-    """Read a block; network errors are told from disk errors here, since Python's are both `OSError`."""
-    try:
-        return answer.read(BLOCK)
-    except (OSError, http.client.HTTPException) as error:
-        raise _Broken(f"{error}") from error
-
-
-def _extent(answer: http.client.HTTPResponse) -> tuple[int, int]:
-    """First byte and full length of what a server sends; the length is 0 where it is not told."""
-    partial = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
-    if answer.status == 206 and partial:
-        return int(partial[1]), int(partial[2])
-    return 0, int(answer.headers.get("Content-Length") or 0)
-
-
-def _verify(part: Path, archive: Archive) -> None:
-    """Compare a file with its published checksum, and delete it if it differs."""
-    kind, expected = archive.checksum.split(":")
-    with part.open("rb") as file:
-        found = hashlib.file_digest(file, kind).hexdigest()
-    if found != expected:
-        part.unlink()
-        raise DataError(
-            f"{archive.file} is not the published file: its {kind} is {found}, expected {expected}. It was "
-            "deleted; run the same command again. If the difference stays, the file has changed at its "
-            "source."
-        )
+    places = [f"{address}/{archive.file}" for address in addresses]
+    download_file(places, part, title=archive.file, size=archive.size, checksum=archive.checksum, progress=progress)
+    return part
 
 
 def unpack(archive: Path, base: Path, folder: str) -> Path:

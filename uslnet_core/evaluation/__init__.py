@@ -7,6 +7,13 @@ images' scores, and *pooled*, the score of all pixels thrown together, in which 
 than a small one.
 """
 
+from uslnet_core.evaluation.ablation import (
+    PAPER_ORDER,
+    ablation_table,
+    consecutive_differences,
+    difference_text,
+    order_holds,
+)
 from uslnet_core.evaluation.averages import (
     Interval,
     bootstrap_interval,
@@ -15,23 +22,38 @@ from uslnet_core.evaluation.averages import (
     summarise,
     wide,
 )
+from uslnet_core.evaluation.labels import CURVES, OPEN_CHOICES, label_variants, threshold_curves
 from uslnet_core.evaluation.masks import COUNTS, METRICS, counts, label_accuracy, metrics_of, pooled, score
 from uslnet_core.evaluation.paper import comparison, reported
+from uslnet_core.evaluation.seeds import over_seeds, scores_by_seed, seed_average, spread_text
 
 __all__ = [
     "COUNTS",
+    "CURVES",
     "METRICS",
+    "OPEN_CHOICES",
+    "PAPER_ORDER",
     "Interval",
+    "ablation_table",
     "bootstrap_interval",
     "by_size",
     "comparison",
+    "consecutive_differences",
     "counts",
+    "difference_text",
     "label_accuracy",
+    "label_variants",
     "metrics_of",
+    "order_holds",
+    "over_seeds",
     "paired_difference",
     "pooled",
     "reported",
     "score",
+    "scores_by_seed",
+    "seed_average",
+    "spread_text",
     "summarise",
+    "threshold_curves",
     "wide",
 ]

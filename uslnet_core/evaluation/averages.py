@@ -61,16 +61,25 @@ def bootstrap_interval(
             f"Cannot resample {len(table)} images with {int(np.isnan(table).sum())} missing values; expected "
             "at least one image and a score for each. An image that failed must not silently leave the mean."
         )
-    # How often each image is drawn, (resamples, N): one matrix product then gives every resampled sum.
-    n = len(table)
-    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
-    sums = drawn.astype(np.float64) @ table
-    resampled = metric_values(sums) if of_pooled else sums / n
-    ends = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    sums = resampled_sums(table, resamples, seed)
+    ends = quantiles(metric_values(sums) if of_pooled else sums / len(table), confidence)
     if not isinstance(values, pd.DataFrame):
         return Interval(float(ends[0, 0]), float(ends[1, 0]))
     names = list(METRICS) if of_pooled else list(frame.columns)
     return pd.DataFrame(ends.T, index=names, columns=["low", "high"])
+
+
+def resampled_sums(table: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Draw sets of N images with replacement and sum each one's rows: (N, k) float64 to (resamples, k)."""
+    n = len(table)
+    # How often each image is drawn, (resamples, N): one matrix product then gives every resampled sum.
+    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
+    return drawn.astype(np.float64) @ table
+
+
+def quantiles(resampled: np.ndarray, confidence: float) -> np.ndarray:
+    """Cut the middle share out of (resamples, k) values: (2, k), the low ends and the high ones."""
+    return np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
 
 
 def summarise(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
 
 import numpy as np
@@ -35,6 +35,33 @@ def reported(table: int | None = None) -> pd.DataFrame:
     return frame[frame["table"] == table].reset_index(drop=True)
 
 
+def row_of_paper(table: int, wanted: str | Mapping[str, str]) -> pd.Series:
+    """Take one row of a table of the paper.
+
+    Args:
+        table: 1 to 10.
+        wanted: The method; or several columns where the method's name alone is not unique:
+            `{"method": "SimCLR", "group": "ResNet50, CCAM"}`.
+
+    Returns:
+        The row as `reported` gives it, **in percent**.
+
+    Raises:
+        DataError: There is no such table or column, or no row or several fit.
+    """
+    paper = reported(table)
+    wanted = {"method": wanted} if isinstance(wanted, str) else dict(wanted)
+    require_columns(paper, list(wanted))
+    found = paper[np.logical_and.reduce([paper[column] == value for column, value in wanted.items()])]
+    if len(found) != 1:
+        rows_there = paper[["test", "group", "method"]].agg(" | ".join, axis=1).tolist()
+        raise DataError(
+            f"Table {table} has {len(found)} rows with {wanted}, expected 1. Its rows, as test | group | "
+            f"method, are {rows_there}."
+        )
+    return found.iloc[0]
+
+
 def comparison(
     summary: pd.DataFrame,
     table: int,
@@ -42,6 +69,7 @@ def comparison(
     *,
     scored_on: str,
     metrics: Sequence[str] = METRICS,
+    unscored: Collection[str] = (),
 ) -> pd.DataFrame:
     """Put our numbers beside the paper's, and say on which images each was measured.
 
@@ -56,6 +84,8 @@ def comparison(
             is not unique: `{"method": "SimCLR", "group": "ResNet50, CCAM"}`.
         scored_on: Data set and split of our numbers, such as `"isic2017-validation"`.
         metrics: Which to compare; those the paper leaves out of the row are skipped.
+        unscored: Models of the mapping that may be missing from the summary, since they need what is not
+            there. Where they are, the paper's number stands alone: ours is NaN, of 0 images.
 
     Returns:
         One row per model and metric: model, method, metric, paper, ours (per image), low, high, difference
@@ -71,26 +101,18 @@ def comparison(
             "'isic2017-validation'. Show them alone with `summarise`."
         )
     require_columns(summary, ("model", "metric", "mean", "low", "high", "pooled", "n_images"))
-    paper = reported(table)
     rows = []
     for model, wanted in mapping.items():
-        wanted = {"method": wanted} if isinstance(wanted, str) else dict(wanted)
-        require_columns(paper, list(wanted))
-        found = paper[np.logical_and.reduce([paper[column] == value for column, value in wanted.items()])]
-        if len(found) != 1:
-            rows_there = paper[["test", "group", "method"]].agg(" | ".join, axis=1).tolist()
-            raise DataError(
-                f"Table {table} has {len(found)} rows with {wanted}, expected 1. Its rows, as test | group | "
-                f"method, are {rows_there}."
-            )
+        theirs = row_of_paper(table, wanted)
         ours = summary[summary["model"] == model].set_index("metric")
-        if ours.empty:
+        if ours.empty and model not in unscored:
             raise DataError(f"No model {model!r} in the summary; expected one of {list(summary['model'].unique())}.")
-        theirs = found.iloc[0]
         for metric in metrics:
             if pd.isna(theirs[metric]):
                 continue
-            values = (100 * ours.loc[metric, ["mean", "low", "high", "pooled"]].astype(float)).to_dict()
+            values = dict.fromkeys(("mean", "low", "high", "pooled"), np.nan)
+            if not ours.empty:
+                values = (100 * ours.loc[metric, list(values)].astype(float)).to_dict()
             rows.append(
                 {
                     "model": model,
@@ -103,7 +125,7 @@ def comparison(
                     "difference": values["mean"] - theirs[metric],
                     "ours_pooled": values["pooled"],
                     "difference_pooled": values["pooled"] - theirs[metric],
-                    "n_images": int(ours.loc[metric, "n_images"]),
+                    "n_images": 0 if ours.empty else int(ours.loc[metric, "n_images"]),
                     "paper_scored_on": theirs["test"],
                     "ours_scored_on": scored_on,
                 }

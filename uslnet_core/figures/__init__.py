@@ -5,13 +5,14 @@ notebook the call is the cell's last line, without a semicolon: then it is shown
 settings is changed. Each function's description says what to notice in its picture.
 """
 
+from uslnet_core.figures.ablation import ablation_plot, iteration_plot, threshold_plot
 from uslnet_core.figures.examples import Examples, choose_examples
+from uslnet_core.figures.mistakes import over_under
 from uslnet_core.figures.outlines import draw_outline, outline
 from uslnet_core.figures.pictures import (
     augmentation_grid,
     images_with_outlines,
     label_iterations,
-    over_under,
     saliency_over,
     three_way,
 )
@@ -62,11 +63,13 @@ __all__ = [
     "UNCERTAIN",
     "UNDER",
     "Examples",
+    "ablation_plot",
     "augmentation_grid",
     "choose_examples",
     "draw_outline",
     "drawn",
     "images_with_outlines",
+    "iteration_plot",
     "label_iterations",
     "loss_curve",
     "outline",
@@ -79,6 +82,7 @@ __all__ = [
     "summary_plot",
     "table",
     "three_way",
+    "threshold_plot",
     "training_curves",
     "use_style",
 ]

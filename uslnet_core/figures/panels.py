@@ -32,16 +32,21 @@ def grid(
     columns: int,
     pictures: Sequence[np.ndarray],
     *,
-    titled: bool = False,
-    legend: bool = False,
-    named: bool = False,
+    titled: int = 0,
+    legend: int = 0,
+    named: int = 0,
     bar: bool = False,
+    widest: float = _WIDEST_CELL,
 ) -> tuple[Figure, np.ndarray]:
-    """Lay out panels as wide as the page at most, and just as high as they, titles, names and legend need."""
-    beside = 0.25 * named + 0.85 * bar  # inches
-    cell = min((TEXT_WIDTH - beside) / columns, _WIDEST_CELL)
+    """Lay out panels as wide as the page at most, and just as high as they, titles, names and legend need.
+
+    Titles above, names beside and the legend below are given by how many lines of text each has.
+    """
+    beside = (0.1 + 0.15 * named) * (named > 0) + 0.85 * bar  # inches
+    cell = min((TEXT_WIDTH - beside) / columns, widest)
     aspect = max(picture.shape[0] / picture.shape[1] for picture in pictures)
-    height = rows * (cell * min(aspect, 2) + 0.02) + 0.22 * titled + 0.32 * legend
+    above, below = (0.07 + 0.15 * titled) * (titled > 0), (0.12 + 0.2 * legend) * (legend > 0)
+    height = rows * (cell * min(aspect, 2) + 0.02) + above + below
     figure, axes = plt.subplots(
         rows, columns, figsize=(cell * columns + beside, height), squeeze=False, layout="compressed"
     )

@@ -1,4 +1,4 @@
-"""Figures made of images: outlines, saliency, labels, errors, views. They take arrays and read no files."""
+"""Figures made of images: outlines, saliency, labels, views. They take arrays and read no files."""
 
 from __future__ import annotations
 
@@ -6,26 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 from uslnet_core.errors import DataError
 from uslnet_core.figures.outlines import as_images, as_maps, draw_outline
 from uslnet_core.figures.panels import (
-    extent,
     grid,
     label_legend,
     name_rows,
     note,
-    outline_handle,
     outline_legend,
     require_number,
     show_image,
     show_label,
     show_saliency,
 )
-from uslnet_core.figures.style import OVER, PREDICTION, TRUTH, UNDER, drawn
+from uslnet_core.figures.style import PREDICTION, TRUTH, drawn
 
 if TYPE_CHECKING:
     from uslnet_core.figures.outlines import Images
@@ -201,69 +197,6 @@ def label_iterations(images: Images, labels_by_iteration: Mapping[str, Images], 
             for ax in row:
                 draw_outline(ax, outlines[i], TRUTH, shape=pictures[i].shape[:2])
     label_legend(figure, with_truth=truth is not None)
-    return figure
-
-
-@drawn
-def over_under(
-    images: Images,
-    prediction: Images | Mapping[str, Images],
-    truth: Images,
-    titles: Sequence[str] | None = None,
-) -> Figure:
-    """Show what a prediction adds and what it misses (figure 7 of the paper).
-
-    Notice the ring shapes: an orange-red ring is a mask too wide all round, a green one too tight. Patches
-    away from the lesion are something else taken for it.
-
-    Args:
-        images: N images, as in `images_with_outlines`.
-        prediction: (N, H, W) bool; or model's name to its (N, H, W) bool, for a column per model.
-        truth: (N, H, W) bool, the same size as the predictions.
-        titles: One per image.
-
-    Returns:
-        A figure with an axes per image for one prediction; for several, a row per image and a column per
-        model.
-
-    Raises:
-        DataError: Numbers or sizes differ.
-    """
-    pictures = as_images(images)
-    n = len(pictures)
-    masks = as_maps(truth, n, "truth")
-    require_number(titles, n, "titles")
-    if isinstance(prediction, Mapping):
-        figure, axes = grid(n, len(prediction), pictures, titled=True, legend=True, named=titles is not None)
-        cells = [
-            (axes[i, j], i, one, name if i == 0 else None)
-            for j, (name, predicted) in enumerate(prediction.items())
-            for i, one in enumerate(as_maps(predicted, n, f"prediction of {name!r}"))
-        ]
-        if titles is not None:
-            name_rows(axes, titles)
-    else:
-        columns = min(4, n)
-        rows = -(-n // columns)
-        figure, axes = grid(rows, columns, pictures, titled=titles is not None, legend=True)
-        for ax in axes.flat[n:]:
-            ax.remove()
-        predicted = as_maps(prediction, n, "prediction")
-        cells = [(axes.flat[i], i, predicted[i], titles[i] if titles is not None else None) for i in range(n)]
-    for ax, i, one, title in cells:
-        if one.shape != masks[i].shape:
-            raise DataError(f"A prediction has shape {one.shape} and its truth {masks[i].shape}; expected the same.")
-        shape = pictures[i].shape[:2]
-        show_image(ax, pictures[i], title)
-        predicted, lesion = one > 0.5, masks[i] > 0.5
-        for wrong, colour in ((predicted & ~lesion, OVER), (lesion & ~predicted, UNDER)):
-            layer = np.zeros((*wrong.shape, 4))
-            layer[wrong] = (*to_rgb(colour), 0.6)
-            ax.imshow(layer, extent=extent(shape), interpolation="nearest")
-        draw_outline(ax, masks[i], TRUTH, shape=shape, width=0.8)
-    patches = [Patch(facecolor=OVER, label="too much (over-segmented)")]
-    patches += [Patch(facecolor=UNDER, label="too little (under-segmented)"), outline_handle(TRUTH, "truth")]
-    figure.legend(handles=patches, loc="outside lower center", ncols=3)
     return figure
 
 

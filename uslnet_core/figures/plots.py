@@ -153,9 +153,9 @@ def summary_plot(
     places = np.arange(len(models))
     for ax, metric in zip(axes[0], metrics, strict=True):
         rows = summary[summary["metric"] == metric].set_index("model").loc[models]
-        _whiskers(ax, rows, ("mean", "low", "high"), places - 0.13, "o", PREDICTION, "ours, mean of images")
+        whiskers(ax, rows, ("mean", "low", "high"), places - 0.13, "o", PREDICTION, "ours, mean of images")
         pooled = ("pooled", "pooled_low", "pooled_high")
-        _whiskers(ax, rows, pooled, places + 0.13, "s", "white", "ours, pixels pooled")
+        whiskers(ax, rows, pooled, places + 0.13, "s", "white", "ours, pixels pooled")
         if comparison is not None:
             theirs = comparison[comparison["metric"] == metric].set_index("model")["paper"].reindex(models)
             ax.plot(theirs, places, "D", color=REFERENCE, markersize=5, linestyle="none", label="paper")
@@ -295,7 +295,7 @@ def _curves(
         ax.legend()
 
 
-def _whiskers(
+def whiskers(
     ax: Axes,
     rows: pd.DataFrame,
     columns: tuple[str, str, str],
@@ -304,6 +304,7 @@ def _whiskers(
     colour: str,
     label: str,
 ) -> None:
+    """Draw a row of scores, given as fractions, as marks with horizontal intervals, in percent."""
     centre, low, high = (100 * rows[column].to_numpy(dtype=float) for column in columns)
     # A percentile interval need not hold the mean of few images: its short side is then none, not negative
     error = np.clip([centre - low, high - centre], 0, None)

@@ -10,14 +10,21 @@ from pandas.io.formats.style import Styler
 from uslnet_core.errors import DataError
 from uslnet_core.evaluation import METRICS
 
-_SCORES = (*METRICS, "mean", "low", "high", "pooled", "pooled_low", "pooled_high")
-_LABEL_SCORES = ("certain", "accuracy", "foreground", "background", "area_low", "area_high")
+_SCORES = (
+    *METRICS, "mean", "low", "high", "spread", "least", "most",
+    "pooled", "pooled_low", "pooled_high", "pooled_spread", "pooled_least", "pooled_most",
+)  # fmt: skip
+_LABEL_SCORES = ("certain", "accuracy", "foreground", "background", "touches", "area_low", "area_high")
 _PERCENTS = ("paper", "ours", "ours_pooled")
 _HEADINGS = {
     "mean": "per image",
     "n_images": "images",
+    "n_seeds": "seeds",
     "pooled_low": "pooled low",
     "pooled_high": "pooled high",
+    "pooled_spread": "pooled spread",
+    "pooled_least": "pooled least",
+    "pooled_most": "pooled most",
     "ours_pooled": "ours, pooled",
     "difference_pooled": "difference, pooled",
     "paper_scored_on": "paper scored on",
@@ -34,8 +41,9 @@ def table(frame: pd.DataFrame, caption: str, *, percent: bool = False, index: bo
     It sets no background and takes the page's own text colour, so it can be read in both themes.
 
     Args:
-        frame: What `summarise`, `comparison`, `reported`, `by_size`, `label_accuracy` or `paired_difference`
-            (as a frame) return. Columns that hold scores are known by their names.
+        frame: What `summarise`, `over_seeds`, `comparison`, `ablation_table`, `reported`, `by_size`, `label_accuracy`,
+            `label_variants`, `consecutive_differences`, `order_holds` or `paired_difference` (as a frame) return.
+            Columns that hold scores are known by their names; texts stay as they are.
         caption: Names train set, test set, size, profile, seeds, device and date.
         percent: The scores are percent already, as those of `comparison` and `reported` are.
         index: Show the frame's index.
@@ -52,7 +60,9 @@ def table(frame: pd.DataFrame, caption: str, *, percent: bool = False, index: bo
         # A paired difference: its interval's ends are differences too
         differences += [c for c in ("low", "high") if c in frame.columns]
         scores = [c for c in scores if c not in differences]
-    scores = [c for c in scores if pd.api.types.is_numeric_dtype(frame[c])]
+    scores, differences = (
+        [c for c in names if pd.api.types.is_numeric_dtype(frame[c])] for names in (scores, differences)
+    )
     shown = frame.copy()
     if not percent:
         largest = shown[scores + differences].abs().max().max()
@@ -70,7 +80,7 @@ def table(frame: pd.DataFrame, caption: str, *, percent: bool = False, index: bo
     styler = styler.set_uuid(hashlib.sha256(f"{caption}{list(shown.columns)}".encode()).hexdigest()[:10])
     if not index:
         styler = styler.hide(axis="index")
-    return styler.set_table_styles(
+    styler = styler.set_table_styles(
         [
             {
                 "selector": "caption",
@@ -83,3 +93,9 @@ def table(frame: pd.DataFrame, caption: str, *, percent: bool = False, index: bo
         ],
         overwrite=False,
     )
+    # A heading stands over its column: texts begin at the left
+    texts = [c for c in shown.columns if c not in numbers]
+    left = {c: [{"selector": "th.col_heading", "props": "text-align: left"}] for c in texts}
+    if "from" in left:  # a sentence among numbers: as many lines as they have, not one word a line
+        left["from"] += [{"selector": "td", "props": "min-width: 8em"}]
+    return styler.set_table_styles(left, overwrite=False)

@@ -4,6 +4,13 @@ Each takes a :class:`~uslnet_core.runs.Run`, opens the stages it needs (a missin
 and returns its own stage, made now or reused. Masks appear in :mod:`uslnet_core.pipeline.scoring` alone.
 """
 
+from uslnet_core.pipeline.features import (
+    fabric_of,
+    learn_all_features,
+    learn_features,
+    load_encoder,
+    load_head,
+)
 from uslnet_core.pipeline.images import (
     image_size,
     load_images,
@@ -11,6 +18,17 @@ from uslnet_core.pipeline.images import (
     refuse_skipped,
     source_digest,
     train_split,
+)
+from uslnet_core.pipeline.saliency import (
+    heads_of,
+    load_ccam,
+    load_maps,
+    load_saliency,
+    main_maps,
+    make_saliency,
+    map_part,
+    map_with,
+    source_name,
 )
 from uslnet_core.pipeline.scoring import (
     evaluate,
@@ -24,42 +42,42 @@ from uslnet_core.pipeline.scoring import (
     truth_sources,
 )
 from uslnet_core.pipeline.training import (
-    common_settings,
-    fabric_of,
     fresh_segmenter,
     last_segmenter,
-    learn_features,
-    load_ccam,
-    load_encoder,
     load_labels,
-    load_saliency,
     load_segmenter,
     make_labels,
-    make_saliency,
     refine,
+    starting_encoder,
     train_iteration,
     write_labels,
 )
 from uslnet_core.pipeline.weights import load_weights, save_weights
 
 __all__ = [
-    "common_settings",
     "evaluate",
     "fabric_of",
     "fresh_segmenter",
+    "heads_of",
     "image_size",
     "last_segmenter",
+    "learn_all_features",
     "learn_features",
     "load_ccam",
     "load_encoder",
+    "load_head",
     "load_images",
     "load_labels",
+    "load_maps",
     "load_masks",
     "load_saliency",
     "load_segmenter",
     "load_weights",
+    "main_maps",
     "make_labels",
     "make_saliency",
+    "map_part",
+    "map_with",
     "model_name",
     "prepare_images",
     "prepare_masks",
@@ -71,6 +89,8 @@ __all__ = [
     "score_split",
     "score_table",
     "source_digest",
+    "source_name",
+    "starting_encoder",
     "train_iteration",
     "train_split",
     "truth_sources",

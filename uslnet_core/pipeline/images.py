@@ -12,7 +12,8 @@ from uslnet_core.data.datasets import image_sources
 from uslnet_core.data.images import ImageSet, write_images
 from uslnet_core.data.registry import DATASETS
 from uslnet_core.errors import DataError
-from uslnet_core.runs import Run, Stage, digest
+from uslnet_core.runs import Run
+from uslnet_core.stages import Stage, digest
 
 
 def train_split(run: Run) -> str:

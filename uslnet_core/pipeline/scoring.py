@@ -16,11 +16,13 @@ from uslnet_core.data.masks import MaskSet, MaskSource, mask_sources, read_mask,
 from uslnet_core.data.registry import DATASETS
 from uslnet_core.errors import RunError
 from uslnet_core.evaluation import counts, score, summarise
+from uslnet_core.pipeline.features import fabric_of
 from uslnet_core.pipeline.images import image_size, prepare_images, refuse_skipped, source_digest
-from uslnet_core.pipeline.training import fabric_of, load_ccam, load_segmenter
-from uslnet_core.runs import Run, Stage
-from uslnet_core.saliency.ccam import saliency_maps, upsample
+from uslnet_core.pipeline.saliency import load_maps, main_maps
+from uslnet_core.pipeline.training import load_segmenter
+from uslnet_core.runs import Run
 from uslnet_core.segmenter import predict
+from uslnet_core.stages import Stage
 
 
 def score_split(run: Run) -> str:
@@ -80,31 +82,16 @@ def evaluate(run: Run, split: str | None = None) -> Stage:
     config, fabric = run.config, fabric_of(run)
     split = split or score_split(run)
     images = images_to_score(run, split)
-    saliency = run.open("03-saliency")
+    saliency = main_maps(run, split)
     iterations = [run.open(f"05-segmenter/iteration-{k}") for k in range(config.refinement.iterations)]
     masks = prepare_masks(run, split)
     image_set = ImageSet.open(images.folder)
 
     def compute(folder: Path) -> dict[str, Any]:
-        coarse = saliency_maps(load_ccam(run), image_set, fabric, progress=run.progress)
-        maps = {"Model 1": upsample(torch.from_numpy(coarse), image_set.size).numpy()}
+        maps = {"Model 1": load_maps(saliency, image_set.size)}
         for k, stage in enumerate(iterations):
             maps[model_name(k)] = predict(load_segmenter(stage), image_set, fabric, progress=run.progress)
-        threshold = config.evaluation.threshold
-        np.save(folder / "predictions.npy", np.stack([m > threshold for m in maps.values()]))
-        pd.DataFrame({"model": list(maps)}).to_csv(folder / "models.csv", index=False)
-        if masks is None:
-            return {"scored": 0}
-        truth = MaskSet.open(masks.folder)
-        native = score_native(run, split, maps, image_set, truth)
-        per_image = pd.concat([score_at_size(maps, truth, image_set, threshold), native])
-        per_image.to_csv(folder / "per_image.csv", index=False)
-        tables = [
-            summarise(part.drop(columns="size"), resamples=config.evaluation.resamples).assign(size=size)
-            for size, part in per_image.groupby("size", sort=False)
-        ]
-        pd.concat(tables).to_csv(folder / "summary.csv", index=False)
-        return {"scored": int(per_image["id"].nunique())}
+        return write_scores(run, split, maps, image_set, masks, folder)
 
     inputs = [images, saliency, *iterations, *([masks] if masks else [])]
     settings = {
@@ -113,6 +100,39 @@ def evaluate(run: Run, split: str | None = None) -> Stage:
         "precision": fabric.strategy.precision.precision,
     }
     return run.make(f"07-evaluation/{split}", compute, settings=settings, inputs=inputs, device=str(fabric.device))
+
+
+def write_scores(
+    run: Run, split: str, maps: dict[str, np.ndarray], images: ImageSet, masks: Stage | None, folder: Path
+) -> dict[str, Any]:
+    """Cut every model's maps at the threshold and, where there are masks, score them.
+
+    Args:
+        run: the run.
+        split: which part.
+        maps: by model, (N, S, S) float32 in [0, 1], or bool for what is a mask already.
+        images: the part's images.
+        masks: the part's masks, if it has any.
+        folder: gets predictions.npy, models.csv, and with masks per_image.csv and summary.csv.
+
+    Returns:
+        Facts: how many images were scored.
+    """
+    threshold, resamples = run.config.evaluation.threshold, run.config.evaluation.resamples
+    np.save(folder / "predictions.npy", np.stack([m > threshold for m in maps.values()]))
+    pd.DataFrame({"model": list(maps)}).to_csv(folder / "models.csv", index=False)
+    if masks is None:
+        return {"scored": 0}
+    truth = MaskSet.open(masks.folder)
+    native = score_native(run, split, maps, images, truth)
+    per_image = pd.concat([score_at_size(maps, truth, images, threshold), native])
+    per_image.to_csv(folder / "per_image.csv", index=False)
+    tables = [
+        summarise(part.drop(columns="size"), resamples=resamples).assign(size=size)
+        for size, part in per_image.groupby("size", sort=False)
+    ]
+    pd.concat(tables).to_csv(folder / "summary.csv", index=False)
+    return {"scored": int(per_image["id"].nunique())}
 
 
 def images_to_score(run: Run, split: str) -> Stage:
@@ -150,7 +170,7 @@ def score_native(run: Run, split: str, maps: dict[str, np.ndarray], images: Imag
             continue  # synthetic masks have no size of their own
         truth = read_mask(source.path)
         for name, values in maps.items():
-            probability = torch.from_numpy(values[position[source.id]])[None, None]
+            probability = torch.from_numpy(values[position[source.id]].astype(np.float32))[None, None]
             large = nn.functional.interpolate(probability, truth.shape, mode="bilinear", align_corners=False)[0].numpy()
             mask = large > run.config.evaluation.threshold
             tables.append(score_table(name, mask, truth[None], [source.id], "native"))

@@ -1,4 +1,4 @@
-"""Stages 02 to 06: all that is trained. This module imports no masks and no scores, and a test holds it to that."""
+"""Stages 04 to 06: labels, and the segmenter that learns from them. Imports no masks and no scores."""
 
 from __future__ import annotations
 
@@ -9,110 +9,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 
-from uslnet_core.compute import make_fabric
-from uslnet_core.config import UncertaintyConfig
-from uslnet_core.contrastive.pretrain import pretrain
+from uslnet_core.checkpoints import DiskKeeper
+from uslnet_core.config import LabelsConfig, UncertaintyConfig
 from uslnet_core.data.images import ImageSet
-from uslnet_core.encoder import Encoder
 from uslnet_core.errors import ConfigError, RunError
+from uslnet_core.labels import make_labels as label_batch
+from uslnet_core.pipeline.features import common_settings, empty_encoder, fabric_of, load_encoder
 from uslnet_core.pipeline.images import image_size, train_split
+from uslnet_core.pipeline.saliency import MAIN, encoder_settings, load_saliency
 from uslnet_core.pipeline.weights import load_weights, save_weights
 from uslnet_core.refine import train_segmenter
-from uslnet_core.runs import Run, Stage, peek, read_stage, stale_reason
-from uslnet_core.saliency.ccam import CCAM, train_ccam, upsample
+from uslnet_core.runs import Run
 from uslnet_core.segmenter import Segmenter, predict
-from uslnet_core.uncertainty import UncertaintyModule
+from uslnet_core.stages import Stage, peek, read_stage, stale_reason
 
 LABEL_BATCH = 64
-
-
-def fabric_of(run: Run) -> Fabric:
-    """Choose device and precision for a run; the paper's profile wants a GPU, or to be told that it has none.
-
-    Raises:
-        ConfigError: the paper's profile would run on a CPU without being asked to.
-    """
-    fabric = make_fabric(run.config.compute)
-    if run.config.profile == "paper" and fabric.device.type == "cpu" and run.config.compute.device == "auto":
-        raise ConfigError(
-            "The paper profile trains a ResNet-50 for 1700 epochs: weeks on a CPU, and torch sees no GPU here. Take "
-            "--profile workshop, or say --device cpu if you mean it."
-        )
-    return fabric
-
-
-def learn_features(run: Run) -> Stage:
-    """Train the encoder on the training images (``02-contrastive/<method>``).
-
-    Returns:
-        The stage: encoder.safetensors, history.csv; the health is among its facts.
-    """
-    config, fabric = run.config, fabric_of(run)
-    images = run.open(f"01-data/images/{train_split(run)}")
-
-    def compute(folder: Path) -> dict[str, Any]:
-        trained = pretrain(ImageSet.open(images.folder), config, fabric, run.progress)
-        save_weights(trained.encoder, folder / "encoder.safetensors")
-        trained.history.to_csv(folder / "history.csv", index=False)
-        return {"health": trained.health}
-
-    settings = common_settings(run, fabric) | {"contrastive": config.contrastive.model_dump(mode="json")}
-    name = f"02-contrastive/{config.contrastive.method}"
-    return run.make(name, compute, settings=settings, inputs=[images], device=str(fabric.device))
-
-
-def load_encoder(run: Run) -> Encoder:
-    """Load the contrastive encoder, last stride 1 and dilated if it learnt with 2, in evaluation mode."""
-    stage = run.open(f"02-contrastive/{run.config.contrastive.method}")
-    encoder = Encoder(stage.manifest.settings["backbone"], dilation=learnt_stride(stage))
-    return load_weights(encoder, stage / "encoder.safetensors")
-
-
-def learnt_stride(features: Stage) -> int:
-    """Give the last stride that an encoder learnt with; read at stride 1, its filters are dilated by as much."""
-    return features.manifest.settings["contrastive"]["last_stride"]
-
-
-def make_saliency(run: Run) -> Stage:
-    """Train CCAM and map the training images (``03-saliency``).
-
-    Returns:
-        The stage: ccam.safetensors, maps.npy (N, h, w) float32 in [0, 1] at the features' resolution, history.csv; the
-        orientation is among its facts.
-    """
-    config, fabric = run.config, fabric_of(run)
-    images = run.open(f"01-data/images/{train_split(run)}")
-    features = run.open(f"02-contrastive/{config.contrastive.method}")
-
-    def compute(folder: Path) -> dict[str, Any]:
-        trained = train_ccam(ImageSet.open(images.folder), load_encoder(run), config, fabric, run.progress)
-        save_weights(trained.model, folder / "ccam.safetensors")
-        np.save(folder / "maps.npy", trained.maps)
-        trained.history.to_csv(folder / "history.csv", index=False)
-        return {"orientation": trained.orientation}
-
-    settings = common_settings(run, fabric) | {
-        "saliency": config.saliency.model_dump(mode="json"),
-        "dilation": learnt_stride(features),
-    }
-    return run.make("03-saliency", compute, settings=settings, inputs=[images, features], device=str(fabric.device))
-
-
-def load_saliency(run: Run, size: int | None = None) -> np.ndarray:
-    """Load the training images' saliency, (N, size, size) float32 in [0, 1] (default: the images' size)."""
-    maps = torch.from_numpy(np.load(run.open("03-saliency") / "maps.npy"))
-    return upsample(maps, size or image_size(run)).numpy()
-
-
-def load_ccam(run: Run) -> CCAM:
-    """Load the oriented CCAM, in evaluation mode."""
-    settings = run.open("03-saliency").manifest.settings
-    options = settings["saliency"]
-    encoder = Encoder(settings["backbone"], dilation=settings["dilation"])
-    model = CCAM(encoder, tuple(options["stages"]), options["margin"])
-    return load_weights(model, run.open("03-saliency") / "ccam.safetensors")
 
 
 def make_labels(run: Run) -> Stage:
@@ -122,31 +34,36 @@ def make_labels(run: Run) -> Stage:
         The stage: labels.npy (N, S, S) uint8 (twice the pseudo-label), keep.npy (N,) bool, images.csv with a row an
         image, regions.csv with a row a component.
     """
-    saliency = run.open("03-saliency")
-    settings = {"uncertainty": run.config.uncertainty.model_dump(mode="json"), "size": image_size(run)}
+    saliency = run.open(MAIN)
+    config = run.config
+    settings = {"uncertainty": config.uncertainty.model_dump(mode="json"), "size": image_size(run)}
+    if config.labels.kind != "uncertain":
+        settings["labels"] = config.labels.model_dump(mode="json")
 
     def compute(folder: Path) -> dict[str, Any]:
-        return write_labels(load_saliency(run), run.config.uncertainty, folder)
+        return write_labels(load_saliency(run), config.uncertainty, folder, config.labels)
 
     return run.make("04-labels", compute, settings=settings, inputs=[saliency])
 
 
-def write_labels(saliency: np.ndarray, config: UncertaintyConfig, folder: Path) -> dict[str, Any]:
+def write_labels(
+    saliency: np.ndarray, config: UncertaintyConfig, folder: Path, kind: LabelsConfig | None = None
+) -> dict[str, Any]:
     """Run the uncertainty module over maps and write its labels.
 
     Args:
         saliency: (N, S, S) float32 in [0, 1].
         config: the uncertainty section.
         folder: gets labels.npy, keep.npy, images.csv and regions.csv.
+        kind: the labels section, for the ablations' labels in place of the module's.
 
     Returns:
         Facts: kept images, certain share.
     """
-    module = UncertaintyModule(**config.model_dump())
     labels = np.empty(saliency.shape, dtype=np.uint8)
     keep, reasons, regions = [], [], []
     for start in range(0, len(saliency), LABEL_BATCH):
-        out = module(torch.from_numpy(saliency[start : start + LABEL_BATCH]))
+        out = label_batch(torch.from_numpy(saliency[start : start + LABEL_BATCH]), config, kind)
         labels[start : start + LABEL_BATCH] = (out.label * 2).to(torch.uint8).numpy()
         keep.append(out.keep.numpy())
         reasons += list(out.reason)
@@ -182,9 +99,13 @@ def train_iteration(run: Run, iteration: int) -> Stage:
     """
     config, fabric = run.config, fabric_of(run)
     images = run.open(f"01-data/images/{train_split(run)}")
-    features = run.open(f"02-contrastive/{config.contrastive.method}")
+    features = run.open(f"02-contrastive/{starting_encoder(run)}")
     before = run.open(f"05-segmenter/iteration-{iteration - 1}") if iteration else run.open("04-labels")
+    name = f"05-segmenter/iteration-{iteration}"
+    keeper = DiskKeeper(run.folder, name)
     refinement = config.refinement.model_dump(mode="json", include={"warm_start"} if iteration else set())
+    if config.labels.kind != "uncertain" and iteration:
+        raise ConfigError(f"{config.labels.kind} labels are for iteration 0; refinement takes three-way ones.")
     refinement["epochs"] = config.refinement.epochs if iteration else config.refinement.first_epochs
 
     def compute(folder: Path) -> dict[str, Any]:
@@ -200,22 +121,36 @@ def train_iteration(run: Run, iteration: int) -> Stage:
         else:
             model = fresh_segmenter(run, iteration)
         trained = train_segmenter(
-            model, image_set, labels, keep, config, fabric, iteration=iteration, progress=run.progress
+            model, image_set, labels, keep, config, fabric, iteration=iteration, progress=run.progress, keeper=keeper
         )
         save_weights(trained.model, folder / "segmenter.safetensors")
         trained.history.to_csv(folder / "history.csv", index=False)
         return facts
 
     settings = common_settings(run, fabric) | {
-        "segmenter": config.segmenter.model_dump(mode="json"),
-        "dilation": learnt_stride(features),
+        "segmenter": config.segmenter.model_dump(mode="json", exclude={"encoder"}),
+        "encoder": encoder_settings(features),
         "refinement": refinement,
         "size": image_size(run),
     }
     if iteration:
         settings["uncertainty"] = config.uncertainty.model_dump(mode="json")
-    name = f"05-segmenter/iteration-{iteration}"
-    return run.make(name, compute, settings=settings, inputs=[images, features, before], device=str(fabric.device))
+    return run.make(
+        name, compute, settings=settings, inputs=[images, features, before], device=str(fabric.device), keeper=keeper
+    )
+
+
+def starting_encoder(run: Run) -> str:
+    """Name the encoder whose weights the segmenter starts from: the one asked for, MoCo v2's, or the first."""
+    names = run.open(MAIN).manifest.facts["encoders"]
+    chosen = run.config.segmenter.encoder or ("moco_v2" if "moco_v2" in names else names[0])
+    backbone = run.open(f"02-contrastive/{chosen}").manifest.settings["backbone"]
+    if not backbone.startswith("resnet"):
+        raise ConfigError(
+            f"The segmenter is built on a ResNet's stages, but {chosen} is a {backbone}. Name another encoder to start "
+            "from (segmenter.encoder)."
+        )
+    return chosen
 
 
 def refine(run: Run) -> list[Stage]:
@@ -225,7 +160,7 @@ def refine(run: Run) -> list[Stage]:
 
 def fresh_segmenter(run: Run, iteration: int) -> Segmenter:
     """Build a segmenter on the contrastive encoder, its decoder drawn from the run's seed and the iteration."""
-    options, encoder = run.config.segmenter, load_encoder(run)
+    options, encoder = run.config.segmenter, load_encoder(run, starting_encoder(run))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.config.seed * 1000 + iteration)
         return Segmenter(encoder, options.stages, options.width)
@@ -235,7 +170,7 @@ def load_segmenter(stage: Stage) -> Segmenter:
     """Load a trained segmenter in evaluation mode, built as its own manifest says."""
     settings = stage.manifest.settings
     options = settings["segmenter"]
-    encoder = Encoder(settings["backbone"], dilation=settings["dilation"])
+    encoder = empty_encoder(settings["encoder"])
     model = Segmenter(encoder, tuple(options["stages"]), options["width"])
     return load_weights(model, stage / "segmenter.safetensors")
 
@@ -265,8 +200,3 @@ def last_segmenter(run_folder: Path) -> tuple[Segmenter, Stage]:
     stage = read_stage(run_folder, max(current, key=lambda name: int(name.rpartition("-")[2])))
     assert stage is not None
     return load_segmenter(stage), stage
-
-
-def common_settings(run: Run, fabric: Fabric) -> dict[str, Any]:
-    """Give the settings that every trained stage hangs on."""
-    return {"seed": run.config.seed, "backbone": run.config.backbone, "precision": fabric.strategy.precision.precision}

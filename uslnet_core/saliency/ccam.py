@@ -7,6 +7,7 @@ the orientation is decided once, over the whole training set, by the frame's bor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,39 +22,78 @@ from uslnet_core.config import Config
 from uslnet_core.data.augment import dihedral, random_dihedral
 from uslnet_core.data.images import ImageSet
 from uslnet_core.encoder import Encoder
-from uslnet_core.errors import TrainingError
+from uslnet_core.errors import ConfigError, TrainingError
+from uslnet_core.saliency.health import check_clamp, check_maps
+from uslnet_core.saliency.loss import LEAST, MOST, ccam_loss, clamped_share, together
+from uslnet_core.saliency.source import map_images, upsample
 
-CELL = 16  # pixels of the input behind one cell of the features
-LEAST, MOST = 5e-4, 0.9995  # cosine similarity is kept inside, so that no logarithm overflows
+__all__ = [
+    "CCAM",
+    "CELL",
+    "LEAST",
+    "MOST",
+    "TrainedCCAM",
+    "all_features",
+    "border_mean",
+    "ccam_loss",
+    "check_maps",
+    "clamped_share",
+    "orient",
+    "saliency_maps",
+    "together",
+    "train_ccam",
+    "upsample",
+]
+
+CELL = 16  # pixels of the input behind one cell of the features, unless the encoder says otherwise
 WEAK_MARGIN = 0.1  # below, the border hardly tells the two sides apart: the reader is warned
 
 
 class CCAM(nn.Module):
-    """A frozen (or trained along) encoder with the one-channel head.
+    """A frozen (or trained along) encoder with the one-channel head, a source of maps.
 
     Args:
-        encoder: a contrastive encoder with last stride 1.
-        stages: the ResNet stages that are concatenated.
+        encoder: a contrastive encoder with last stride 1, or several: their features are concatenated under one head.
+            A transformer says by ``cell`` how many pixels lie behind one cell of its features; without it there are 16.
+        stages: the stages of each encoder that are concatenated.
         margin: pixels by which the image is mirrored outwards before it is encoded; the cells there are cut off again.
             Zero padding marks the cells at the frame in the same way in every image, and after a short training CCAM
-            would rather split frame from middle than lesion from skin. 0 leaves the image as it is.
+            would rather split frame from middle than lesion from skin. 0 leaves the image as it is. Rounded down to
+            whole cells.
+
+    Raises:
+        ConfigError: no encoder.
     """
 
     sign: Tensor
 
-    def __init__(self, encoder: Encoder, stages: tuple[int, ...] = (3, 4), margin: int = 32) -> None:
+    def __init__(
+        self, encoder: Encoder | Sequence[Encoder], stages: tuple[int, ...] = (3, 4), margin: int = 32
+    ) -> None:
         super().__init__()
-        self.encoder, self.stages, self.margin = encoder, stages, margin
-        self.head = nn.Sequential(
-            nn.Conv2d(sum(encoder.channels[s - 1] for s in stages), 1, kernel_size=1, bias=False), nn.BatchNorm2d(1)
-        )
+        several = list(encoder) if isinstance(encoder, (Sequence, nn.ModuleList)) else [encoder]
+        if not several:
+            raise ConfigError("CCAM needs an encoder, got none. Chapter 2 trains one.")
+        self.encoder = several[0] if len(several) == 1 else nn.ModuleList(several)
+        self.stages, self.margin = stages, margin
+        channels = sum(each.channels[stage - 1] for each in several for stage in stages)
+        self.head = nn.Sequential(nn.Conv2d(channels, 1, kernel_size=1, bias=False), nn.BatchNorm2d(1))
         self.register_buffer("sign", torch.tensor(1.0))  # +1: P is the lesion; −1: P is the skin
 
     def features(self, images: Tensor) -> Tensor:
-        """Concatenate the stage maps: (B, 3, S, S) in [0, 1] to (B, channels, S/16, S/16)."""
-        height, width = images.shape[-2] // CELL, images.shape[-1] // CELL
-        rim = min(self.margin // CELL, height - 1, width - 1)  # an image can be mirrored by less than its side
-        maps = self.encoder(F.pad(images, [rim * CELL] * 4, mode="reflect"), self.stages)
+        """Concatenate the stage maps: (B, 3, S, S) in [0, 1] to (B, channels, S/16, S/16), on the first's cells."""
+        several = self.encoder if isinstance(self.encoder, nn.ModuleList) else [self.encoder]
+        parts = [self._encode(each, images) for each in several]
+        grid = parts[0].shape[-2:]
+        parts = [part if part.shape[-2:] == grid else F.interpolate(part, grid, mode="bilinear") for part in parts]
+        return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+
+    def _encode(self, encoder: Encoder, images: Tensor) -> Tensor:
+        """Concatenate one encoder's stage maps: (B, 3, S, S) in [0, 1] to (B, channels, S/cell, S/cell)."""
+        cell = getattr(encoder, "cell", CELL)
+        height, width = images.shape[-2] // cell, images.shape[-1] // cell
+        rim = min(self.margin // cell, height - 1, width - 1)  # an image can be mirrored by less than its side
+        maps = encoder(F.pad(images, [rim * cell] * 4, mode="reflect"), self.stages)
         full = (height + 2 * rim, width + 2 * rim)
         maps = [m if m.shape[-2:] == full else F.interpolate(m, full, mode="bilinear") for m in maps]
         return torch.cat(maps, 1)[..., rim : rim + height, rim : rim + width]
@@ -63,44 +103,6 @@ class CCAM(nn.Module):
         features = self.features(images).float()
         with torch.autocast(features.device.type, enabled=False):  # maps are cut at thresholds: eight bits are too few
             return torch.sigmoid(self.sign * self.head(features)[:, 0])
-
-
-def ccam_loss(features: Tensor, side: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Pull the two sides apart and each of them together, across a batch.
-
-    Args:
-        features: (B, channels, h, w) float.
-        side: P, (B, 1, h, w) float in [0, 1].
-        alpha: decay of the rank weights.
-
-    Returns:
-        Three scalars: together(P side), apart, together(1 − P side). The loss is their sum.
-    """
-    cells = features.flatten(2).float()  # (B, channels, h·w)
-    weight = side.flatten(2).float()  # (B, 1, h·w)
-    first = F.normalize((cells * weight).sum(2), dim=1)  # (B, channels); cosine ignores the missing 1/(h·w)
-    second = F.normalize((cells * (1 - weight)).sum(2), dim=1)
-    apart = -torch.log(1 - (second @ first.T).clamp(LEAST, MOST)).mean()
-    return together(first, alpha), apart, together(second, alpha)
-
-
-def together(vectors: Tensor, alpha: float) -> Tensor:
-    """Weighted mean of −log cosine over pairs of different images, nearest pairs first.
-
-    Args:
-        vectors: (B, D) float, unit length, B at least 2.
-        alpha: the pair (i, j) weighs exp(−alpha · rank), rank 0 for the image nearest to i.
-
-    Returns:
-        Scalar; divided by the sum of the weights, so that it does not hang on the batch size.
-    """
-    count = len(vectors)
-    own = torch.eye(count, dtype=torch.bool, device=vectors.device)
-    similarity = (vectors @ vectors.T).clamp(LEAST, MOST)
-    others = similarity[~own].view(count, count - 1)
-    rank = others.detach().argsort(dim=1, descending=True).argsort(dim=1)
-    weight = torch.exp(-alpha * rank.float())
-    return -(weight * others.log()).sum() / weight.sum()
 
 
 def border_mean(maps: Tensor) -> float:
@@ -117,7 +119,8 @@ class TrainedCCAM:
     Attributes:
         model: encoder and head, oriented, on the CPU, in evaluation mode.
         maps: (N, h, w) float32 in [0, 1], the oriented saliency of the training images.
-        history: a row an epoch: epoch, loss, together_foreground, apart, together_background.
+        history: a row an epoch: epoch, loss, together_foreground, apart, together_background, clamped (the share of
+            pairs as `clamped_share` counts them).
         orientation: sign, margin in [0, 1] and a warning (empty if the margin is clear).
     """
 
@@ -128,36 +131,36 @@ class TrainedCCAM:
 
 
 def train_ccam(
-    images: ImageSet, encoder: Encoder, config: Config, fabric: Fabric, progress: Progress = quiet
+    images: ImageSet,
+    encoder: Encoder | Sequence[Encoder],
+    config: Config,
+    fabric: Fabric,
+    progress: Progress = quiet,
+    *,
+    stream: int = 0,
 ) -> TrainedCCAM:
     """Train the CCAM head on images alone, orient it, and map the training images.
 
     Args:
         images: the training images.
-        encoder: the contrastive encoder, last stride 1.
+        encoder: the contrastive encoder, last stride 1; or several, for one CCAM on their concatenated features.
         config: the run's configuration; ``saliency.train_encoder`` trains the encoder along.
         fabric: device and precision.
         progress: told of every step.
+        stream: another number, 0 or more, for each head of a run, so that they do not share random numbers.
 
     Returns:
         The oriented model, the training images' maps, history and orientation.
 
     Raises:
-        TrainingError: fewer than two images, a map that is constant or not a number.
+        TrainingError: fewer than two images; maps that are not a number, constant or saturated; a head that could not
+            learn (`check_clamp`).
     """
     options = config.saliency
     if len(images) < 2:
         raise TrainingError(f"CCAM compares images: it needs at least 2, got {len(images)}.")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed + 3)
-        model = CCAM(encoder, options.stages, options.margin).to(memory_format=torch.channels_last)
-    groups = [{"params": list(model.head.parameters()), "lr": options.learning_rate}]
-    if options.train_encoder:
-        groups.append({"params": list(model.encoder.parameters()), "lr": options.encoder_learning_rate})
-    optimizer = torch.optim.AdamW(groups, weight_decay=options.weight_decay)
-    model, optimizer = fabric.setup(model, optimizer)
-    model.mark_forward_method("features")
-    rng = generator(config.seed, 3)
+    model, optimizer = _set_up(encoder, config, fabric, stream)
+    rng = generator(config.seed, 3, stream) if stream else generator(config.seed, 3)
     rows, step = [], 0
     steps = options.epochs * len(batches(len(images), options.batch_size, generator(0), drop_last=True))
     model.train()
@@ -165,7 +168,7 @@ def train_ccam(
         model.module.encoder.eval().requires_grad_(False)
         frozen = all_features(model, images, fabric, options.batch_size, progress)
     for epoch in range(options.epochs):
-        totals, parts = np.zeros(3), batches(len(images), options.batch_size, rng, drop_last=True)
+        totals, parts = np.zeros(4), batches(len(images), options.batch_size, rng, drop_last=True)
         for part in parts:
             if options.train_encoder:
                 view = dihedral(images.batch(part).to(fabric.device), *random_dihedral(len(part), rng))
@@ -177,19 +180,36 @@ def train_ccam(
             optimizer.zero_grad(set_to_none=True)
             fabric.backward(sum(terms))
             optimizer.step()
-            totals += [float(t.detach()) for t in terms]
+            totals += [*(float(t.detach()) for t in terms), clamped_share(features.detach(), side)]
             step += 1
             progress("CCAM", step, steps)
-        rows.append([epoch + 1, totals.sum() / len(parts), *(totals / len(parts))])
-    columns = ["epoch", "loss", "together_foreground", "apart", "together_background"]
+        rows.append([epoch + 1, totals[:3].sum() / len(parts), *(totals / len(parts))])
+    columns = ["epoch", "loss", "together_foreground", "apart", "together_background", "clamped"]
     history = pd.DataFrame(rows, columns=columns)
     model = model.module.eval().requires_grad_(False)
-    maps = saliency_maps(model, images, fabric, progress=progress)
+    maps = map_images(model, images, fabric, progress=progress, check=False)  # checked once they are oriented
     orientation = orient(model, maps)
     if orientation["sign"] < 0:
         maps = 1 - maps
         history = history.rename(columns={columns[2]: columns[4], columns[4]: columns[2]})[columns]
-    return TrainedCCAM(model.cpu(), check_maps(maps), history, orientation)
+    maps = check_maps(maps)
+    check_clamp(history)
+    return TrainedCCAM(model.cpu(), maps, history, orientation)
+
+
+def _set_up(encoder: Encoder | Sequence[Encoder], config: Config, fabric: Fabric, stream: int) -> tuple:
+    """Make the model, its head drawn from the run's seed and the stream, and its optimiser, both set up by fabric."""
+    options = config.saliency
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator(config.seed, 3, stream, 1).initial_seed() if stream else config.seed + 3)
+        model = CCAM(encoder, options.stages, options.margin).to(memory_format=torch.channels_last)
+    groups = [{"params": list(model.head.parameters()), "lr": options.learning_rate}]
+    if options.train_encoder:
+        groups.append({"params": list(model.encoder.parameters()), "lr": options.encoder_learning_rate})
+    optimizer = torch.optim.AdamW(groups, weight_decay=options.weight_decay)
+    model, optimizer = fabric.setup(model, optimizer)
+    model.mark_forward_method("features")
+    return model, optimizer
 
 
 @torch.no_grad()
@@ -236,32 +256,6 @@ def orient(model: CCAM, maps: np.ndarray) -> dict[str, float | str]:
     return {"sign": sign, "border_mean": edge, "margin": margin, "warning": warning}
 
 
-def check_maps(maps: np.ndarray) -> np.ndarray:
-    """Refuse maps that cannot be a saliency: not a number, or one constant over all images.
-
-    Args:
-        maps: (N, h, w) float32.
-
-    Returns:
-        The same maps.
-
-    Raises:
-        TrainingError: a map holds NaN, or no map varies.
-    """
-    if not np.isfinite(maps).all():
-        raise TrainingError(
-            "A saliency map is not a number. Lower saliency.learning_rate or check the encoder's health."
-        )
-    spread = float(np.ptp(maps, axis=(1, 2)).max())
-    if spread < 1e-3:
-        raise TrainingError(
-            f"Every saliency map is constant (largest spread {spread:.1e}). Train CCAM longer (saliency.epochs) or the "
-            "encoder (contrastive.epochs)."
-        )
-    return maps
-
-
-@torch.no_grad()
 def saliency_maps(
     model: CCAM, images: ImageSet, fabric: Fabric, *, batch_size: int = 64, progress: Progress = quiet
 ) -> np.ndarray:
@@ -276,16 +270,8 @@ def saliency_maps(
 
     Returns:
         (N, S/16, S/16) float32 in [0, 1].
+
+    Raises:
+        TrainingError: the maps cannot be a saliency (`check_maps`).
     """
-    model = model.to(fabric.device)
-    out = []
-    for part in torch.arange(len(images)).split(batch_size):
-        with fabric.autocast():
-            out.append(model(images.batch(part).to(fabric.device, memory_format=torch.channels_last)).float().cpu())
-        progress("saliency maps", int(part[-1]) + 1, len(images))
-    return torch.cat(out).numpy()
-
-
-def upsample(maps: Tensor, size: int) -> Tensor:
-    """Bring (B, h, w) maps to (B, size, size) bilinearly; values stay in [0, 1] (paper 3.3)."""
-    return F.interpolate(maps[:, None], (size, size), mode="bilinear", align_corners=False)[:, 0].clamp(0, 1)
+    return map_images(model, images, fabric, batch_size=batch_size, progress=progress)

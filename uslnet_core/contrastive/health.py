@@ -1,0 +1,88 @@
+"""Is the network learning at all? Answered without a single label (paper 3.2)."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+from torch import Tensor
+
+from uslnet_core.config import Recipe
+from uslnet_core.errors import TrainingError
+
+# A loss within 2 % of ln(1 + K) has learnt nothing; embeddings this close together have collapsed.
+STUCK, COLLAPSED = 0.98, -0.05
+PATIENCE = 3  # epochs in a row that must look collapsed before a training is stopped halfway
+
+
+def spread(embeddings: Tensor) -> Tensor:
+    """Say how far embeddings spread: 0 when all are one point, 1 when every direction is used alike.
+
+    Args:
+        embeddings: (B, D) float, unit length.
+
+    Returns:
+        Scalar: the square root of the summed variances of the D coordinates.
+    """
+    return embeddings.float().var(0, correction=0).sum().sqrt()
+
+
+def check_running(history: pd.DataFrame, recipe: Recipe) -> None:
+    """Stop a training that cannot come to anything: a loss that is no number, or a lasting collapse.
+
+    Args:
+        history: the epochs so far, as :class:`~uslnet_core.contrastive.pretrain.Pretrained` holds them.
+        recipe: the method's settings, for the advice.
+
+    Raises:
+        TrainingError: which of the two it is, and what to change.
+    """
+    last = history.iloc[-1]
+    if not math.isfinite(last["loss"]):
+        raise TrainingError(
+            f"The contrastive loss of {recipe.method} is {last['loss']} in epoch {len(history)}. Lower "
+            f"contrastive.learning_rate (now {recipe.learning_rate}) or raise contrastive.temperature (now "
+            f"{recipe.temperature})."
+        )
+    climbing = math.ceil(recipe.warm_up * recipe.epochs)  # all random networks begin with nearly equal embeddings
+    settled = history["uniformity"].iloc[climbing:]
+    if len(settled) >= PATIENCE and (settled.iloc[-PATIENCE:] > COLLAPSED).all():
+        raise TrainingError(collapse(last, recipe, f"For {PATIENCE} epochs, up to epoch {len(history)}, "))
+
+
+def check_health(history: pd.DataFrame, recipe: Recipe) -> dict[str, float | str]:
+    """Judge a finished contrastive training by its last epoch.
+
+    Args:
+        history: as :class:`~uslnet_core.contrastive.pretrain.Pretrained` holds it.
+        recipe: the method's settings, for the advice.
+
+    Returns:
+        loss, uniform_level, share (loss over uniform level), alignment, uniformity, spread and verdict ``"healthy"``.
+
+    Raises:
+        TrainingError: stuck at the uniform level, or collapsed; the message says which and what to change.
+    """
+    last = history.iloc[-1]
+    share = last["loss"] / last["uniform_level"]
+    if last["uniformity"] > COLLAPSED:
+        raise TrainingError(collapse(last, recipe, "At the end "))
+    if share > STUCK:
+        sooner = f" Or let the key encoder follow sooner (contrastive.momentum, now {recipe.momentum})."
+        more = "" if recipe.method == "simclr" else sooner
+        raise TrainingError(
+            f"The contrastive loss of {recipe.method}, {last['loss']:.3f}, is stuck at its uniform level "
+            f"{last['uniform_level']:.3f}: the network tells no image from another. Give it more images, or train "
+            f"longer: chapter 2 with more epochs (-p epochs=…), or with a lower temperature (-p temperature=…).{more}"
+        )
+    figures = {name: float(last[name]) for name in ("loss", "uniform_level", "alignment", "uniformity", "spread")}
+    return figures | {"share": float(share), "verdict": "healthy"}
+
+
+def collapse(last: pd.Series, recipe: Recipe, when: str) -> str:
+    """Word the message about a collapse."""
+    return (
+        f"{when}the embeddings of {recipe.method} have collapsed: uniformity {last['uniformity']:.3f}, expected well "
+        f"below {COLLAPSED}; spread {last['spread']:.3f} of 1. All images look alike to the network. Lower "
+        f"contrastive.learning_rate (now {recipe.learning_rate}) or contrastive.temperature (now {recipe.temperature})."
+    )

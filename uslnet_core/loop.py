@@ -1,0 +1,103 @@
+"""The state of a training between two steps: all that the next step hangs on, so that it can be stopped anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from uslnet_core.compute import batches, generator, one_cycle
+
+
+class Loop:
+    """Epochs over shuffled images with AdamW and a one-cycle schedule, which can be kept and restored at any step.
+
+    Args:
+        model: what learns; its memory format is kept.
+        count: number of training images.
+        batch_size: images a step.
+        epochs: passes over the images.
+        learning_rate: peak of the schedule.
+        weight_decay: AdamW's.
+        warm_up: share of the steps that the learning rate climbs.
+        rng: orders the images; what else is random in a step must be drawn from it, too.
+        fabric: device and precision.
+        figures: names of the numbers that each step reports; the history holds their means by epoch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        count: int,
+        batch_size: int,
+        epochs: int,
+        learning_rate: float,
+        weight_decay: float,
+        warm_up: float,
+        rng: torch.Generator,
+        fabric: Fabric,
+        figures: Sequence[str] = ("loss",),
+    ) -> None:
+        self.count, self.batch_size, self.epochs = count, batch_size, epochs
+        self.rng, self.fabric, self.figures = rng, fabric, tuple(figures)
+        learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(learning, lr=learning_rate, weight_decay=weight_decay)
+        self.model, self.optimizer = fabric.setup(model.train(), optimizer)
+        self.steps = len(batches(count, batch_size, generator(0), drop_last=True)) * epochs
+        self.schedule = one_cycle(self.optimizer, max(1, self.steps), warm_up)
+        self.epoch, self.steps_done, self.steps_of_epoch = 0, 0, 0
+        self.waiting: list[Tensor] | None = None  # batches left in this epoch; None before it begins
+        self.totals = torch.zeros(len(self.figures), dtype=torch.float64)
+        self.rows: list[dict[str, float]] = []
+
+    def rest_of_epoch(self) -> Iterator[Tensor]:
+        """Hand out the batches that are left of this epoch, as index tensors."""
+        if self.waiting is None:
+            self.waiting = batches(self.count, self.batch_size, self.rng, drop_last=True)
+            self.totals, self.steps_of_epoch = torch.zeros_like(self.totals), 0
+        while self.waiting:
+            yield self.waiting.pop(0)
+
+    def step(self, loss: Tensor, *figures: Tensor) -> None:
+        """Follow the gradient of a loss; note it and the other figures, scalars in the order of their names."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        self.optimizer.step()
+        self.schedule.step()
+        self.totals += torch.stack([loss.detach(), *figures]).double().cpu()
+        self.steps_done += 1
+        self.steps_of_epoch += 1
+
+    def close_epoch(self, **more: float) -> None:
+        """Add the epoch's means to the history, and what else is to stand there."""
+        means = dict(zip(self.figures, (self.totals / self.steps_of_epoch).tolist(), strict=True))
+        rate = self.schedule.get_last_lr()[0]
+        self.epoch += 1
+        self.waiting = None
+        self.rows.append({"epoch": self.epoch, **means, **more, "learning_rate": rate})
+
+    def state(self) -> dict[str, Any]:
+        """Give everything that the next step hangs on."""
+        return {
+            "model": self.model.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "rng": self.rng.get_state(),
+            "totals": self.totals,
+            "waiting": self.waiting,
+            "rows": self.rows,
+            "counts": [self.epoch, self.steps_done, self.steps_of_epoch],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state that was kept."""
+        self.model.module.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.rng.set_state(state["rng"])
+        self.totals, self.waiting, self.rows = state["totals"], state["waiting"], state["rows"]
+        self.epoch, self.steps_done, self.steps_of_epoch = state["counts"]

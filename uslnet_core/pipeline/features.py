@@ -1,0 +1,171 @@
+"""Stage 02: encoders, learnt here or taken from a public checkpoint. Imports no masks and no scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+from lightning_fabric import Fabric
+from torch import nn
+
+from uslnet_core.checkpoints import DiskKeeper
+from uslnet_core.compute import make_fabric
+from uslnet_core.config import Config, Method, Recipe, check_choice
+from uslnet_core.contrastive.heads import projection_head
+from uslnet_core.contrastive.pretrain import pretrain
+from uslnet_core.data.images import ImageSet
+from uslnet_core.encoder import Encoder
+from uslnet_core.errors import ConfigError
+from uslnet_core.pipeline.images import train_split
+from uslnet_core.pipeline.weights import load_weights, save_weights
+from uslnet_core.runs import Run
+from uslnet_core.stages import Stage
+from uslnet_core.transformer import TransformerEncoder
+from uslnet_core.weights import CHECKPOINTS, LoadReport, load_public, set_normalised
+
+METHODS = get_args(Method)
+PUBLIC_STRIDE = 2  # what every public ResNet learnt with; read at stride 1, its last filters are dilated by as much
+
+
+def fabric_of(run: Run) -> Fabric:
+    """Choose device and precision for a run; the paper's profile wants a GPU, or to be told that it has none.
+
+    Raises:
+        ConfigError: the paper's profile would run on a CPU without being asked to.
+    """
+    fabric = make_fabric(run.config.compute)
+    if run.config.profile == "paper" and fabric.device.type == "cpu" and run.config.compute.device == "auto":
+        raise ConfigError(
+            "The paper profile trains a ResNet-50 for 1700 epochs: weeks on a CPU, and torch sees no GPU here. Take "
+            "--profile workshop, or say --device cpu if you mean it."
+        )
+    return fabric
+
+
+def learn_features(run: Run, name: str | None = None) -> Stage:
+    """Train one encoder on the training images, or load a public one (``02-contrastive/<name>``).
+
+    Args:
+        run: the run.
+        name: a contrastive method, or a public checkpoint of the registry; by default the run's first.
+
+    Returns:
+        The stage: encoder.safetensors; for a method also head.safetensors, history.csv, and the health among its
+        facts; for a public checkpoint what was loaded and what was left.
+
+    Raises:
+        ConfigError: an unknown name.
+        TrainingError: the training is stuck or has collapsed.
+        DataError: the public checkpoint is not there, or does not fit.
+    """
+    name = name or run.config.encoders[0]
+    check_choice("encoder", name, [*METHODS, *CHECKPOINTS])
+    return train_encoder(run, name) if name in METHODS else load_published(run, name)
+
+
+def learn_all_features(run: Run) -> list[Stage]:
+    """Make every encoder of the run, in order."""
+    return [learn_features(run, name) for name in run.config.encoders]
+
+
+def train_encoder(run: Run, method: str) -> Stage:
+    """Train one encoder; one that was killed goes on where it was."""
+    config, fabric = run.config, fabric_of(run)
+    images, recipe = run.open(f"01-data/images/{train_split(run)}"), config.recipe(method)
+    settings = common_settings(run, fabric) | {"backbone": config.backbone, "contrastive": recipe.settings()}
+    start, report = None, None
+    if recipe.init:
+        start, report = load_start(recipe.init, run)
+        settings |= {"init": report.sha256, "normalised": report.normalised}
+    stage_name = f"02-contrastive/{method}"
+    keeper = DiskKeeper(run.folder, stage_name)
+
+    def compute(folder: Path) -> dict[str, Any]:
+        image_set = ImageSet.open(images.folder)
+        trained = pretrain(image_set, config, fabric, run.progress, method=method, start=start, keeper=keeper)
+        save_weights(trained.encoder, folder / "encoder.safetensors")
+        save_weights(trained.head, folder / "head.safetensors")
+        trained.history.to_csv(folder / "history.csv", index=False)
+        return {"health": trained.health} | ({"start": report.facts()} if report else {})
+
+    return run.make(stage_name, compute, settings=settings, inputs=[images], device=str(fabric.device), keeper=keeper)
+
+
+def load_start(init: str, run: Run) -> tuple[Encoder, LoadReport]:
+    """Load the encoder that a training goes on from: a public checkpoint's name, or a file.
+
+    Raises:
+        ConfigError: it is no ResNet, or another one than the run's.
+    """
+    network, report = load_public(init, folder=run.weights)
+    if not isinstance(network, Encoder):
+        raise ConfigError(f"contrastive.init is {init!r}, a transformer. Only a ResNet can go on learning.")
+    if report.architecture != run.config.backbone:
+        raise ConfigError(
+            f"contrastive.init is {init!r}, a {report.architecture}, but the run's backbone is {run.config.backbone}. "
+            f"Take -p backbone={report.architecture}, or another start."
+        )
+    return network, report
+
+
+def load_published(run: Run, name: str) -> Stage:
+    """Take a public encoder as it is: nothing is trained."""
+    network, report = load_public(name, folder=run.weights)
+
+    def compute(folder: Path) -> dict[str, Any]:
+        save_weights(network, folder / "encoder.safetensors")
+        return {"start": report.facts()}
+
+    settings = {
+        "seed": run.config.seed,
+        "backbone": report.architecture,
+        "public": name,
+        "sha256": report.sha256,
+        "normalised": report.normalised,
+    }
+    return run.make(f"02-contrastive/{name}", compute, settings=settings)
+
+
+def load_encoder(run: Run, name: str | None = None) -> Encoder | TransformerEncoder:
+    """Load an encoder, last stride 1 and dilated if it learnt with 2, in evaluation mode (default: the run's first)."""
+    stage = run.open(f"02-contrastive/{name or run.config.encoders[0]}")
+    return load_weights(empty_encoder(stage.manifest.settings), stage / "encoder.safetensors")
+
+
+def empty_encoder(settings: dict[str, Any]) -> Encoder | TransformerEncoder:
+    """Build an encoder as a stage's settings describe it, its weights still random."""
+    if not settings["backbone"].startswith("resnet"):
+        return TransformerEncoder(settings["backbone"])
+    encoder = Encoder(settings["backbone"], dilation=learnt_stride(settings))
+    set_normalised(encoder, settings.get("normalised", True))
+    return encoder
+
+
+def load_head(run: Run, name: str | None = None) -> nn.Module | None:
+    """Load an encoder's projection head, in evaluation mode; public checkpoints come without theirs."""
+    stage = run.open(f"02-contrastive/{name or run.config.encoders[0]}")
+    if "public" in stage.manifest.settings:
+        return None
+    recipe = Recipe(**as_fields(stage.manifest.settings["contrastive"]))
+    channels = Encoder(stage.manifest.settings["backbone"]).channels[-1]
+    return load_weights(projection_head(channels, recipe), stage / "head.safetensors")
+
+
+def view_recipe(config: Config, name: str) -> Recipe:
+    """Give the recipe whose views an encoder is asked about; public ones are shown MoCo v2's, the mildest common."""
+    return config.recipe(name if name in METHODS else "moco_v2")
+
+
+def as_fields(settings: dict[str, Any]) -> dict[str, Any]:
+    """Turn JSON values back into what the strict sections accept."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+
+
+def learnt_stride(settings: dict[str, Any]) -> int:
+    """Give the last stride that an encoder learnt with; read at stride 1, its filters are dilated by as much."""
+    return PUBLIC_STRIDE if "public" in settings else settings["contrastive"]["last_stride"]
+
+
+def common_settings(run: Run, fabric: Fabric) -> dict[str, Any]:
+    """Give the settings that every trained stage hangs on."""
+    return {"seed": run.config.seed, "precision": fabric.strategy.precision.precision}

@@ -1,0 +1,270 @@
+"""Stage 03: saliency maps of every kind, for training images and for those that are scored. Imports no masks.
+
+Each source has a stage for every part of the data that it was asked about, ``03-saliency/<source>/<part>``; CCAM is
+trained on the training part alone. ``03-saliency/main`` are the maps that labels are made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from uslnet_core.config import check_choice
+from uslnet_core.contrastive.views import random_view
+from uslnet_core.data.images import ImageSet
+from uslnet_core.errors import DataError
+from uslnet_core.folders import link_or_copy
+from uslnet_core.pipeline.features import (
+    as_fields,
+    common_settings,
+    empty_encoder,
+    fabric_of,
+    load_encoder,
+    load_head,
+    view_recipe,
+)
+from uslnet_core.pipeline.images import image_size, train_split
+from uslnet_core.pipeline.weights import load_weights, save_weights
+from uslnet_core.runs import Run
+from uslnet_core.saliency.ccam import CCAM, train_ccam
+from uslnet_core.saliency.colour import colour_distance
+from uslnet_core.saliency.freqcam import FreqCAM
+from uslnet_core.saliency.fuse import mean_maps
+from uslnet_core.saliency.gradcam import GradientCAM
+from uslnet_core.saliency.health import check_maps
+from uslnet_core.saliency.source import Source, map_images, upsample
+from uslnet_core.stages import Stage
+
+FUSED, CONCATENATED = "fused", "concatenated"
+WITHOUT_ENCODER = ("colour_distance",)
+MAIN = "03-saliency/main"
+
+
+def source_name(run: Run, cam: str | None = None, encoder: str | None = None) -> str:
+    """Name a source of saliency: ``ccam-simclr``, ``ccam-fused``, ``smooth_grad_cam_pp-moco_v2``, ``colour_distance``.
+
+    Args:
+        run: the run.
+        cam: a kind of map; by default the run's.
+        encoder: an encoder's name, ``fused`` or ``concatenated``; by default the run's one encoder, or its fusion.
+    """
+    cam = cam or run.config.saliency.cam
+    if cam in WITHOUT_ENCODER:
+        return cam
+    together = FUSED if run.config.saliency.fusion == "mean" else CONCATENATED
+    return f"{cam}-{encoder or (run.config.encoders[0] if len(run.config.encoders) == 1 else together)}"
+
+
+def make_saliency(run: Run) -> Stage:
+    """Make the maps that labels are made of (``03-saliency/main``), and all that they are fused from.
+
+    Returns:
+        The stage: maps.npy (N, h, w) float32 in [0, 1] of the training images, at the features' resolution; its facts
+        name the source, the encoders, and the orientation of each CCAM.
+    """
+    source = map_part(run, train_split(run))
+    chosen = {"source": source.name.split("/")[1], "encoders": list(run.config.encoders)}
+
+    def compute(folder: Path) -> dict[str, Any]:
+        link_or_copy(source / "maps.npy", folder / "maps.npy")
+        return chosen | {"orientation": orientations(run, source)}
+
+    return run.make(MAIN, compute, settings=chosen | {"seed": run.config.seed}, inputs=[source])
+
+
+def map_part(run: Run, split: str, cam: str | None = None, encoder: str | None = None) -> Stage:
+    """Map one part of the data with one source (``03-saliency/<source>/<part>``), training first what must be trained.
+
+    Args:
+        run: the run.
+        split: which images.
+        cam: as in :func:`source_name`.
+        encoder: as in :func:`source_name`.
+
+    Returns:
+        The stage: maps.npy (N, h, w) float32 in [0, 1]. CCAM's on the training part also holds ccam.safetensors and
+        history.csv, and its orientation among the facts.
+    """
+    name = source_name(run, cam, encoder)
+    kind, _, who = name.partition("-")
+    if who == FUSED:
+        return fuse(run, split, kind)
+    if kind == "ccam":
+        trained = train_head(run, who)
+        return trained if split == train_split(run) else map_with_head(run, split, trained)
+    return map_with(run, split, name, partial(build_source, run, kind, who), source_settings(run, kind), who)
+
+
+def train_head(run: Run, who: str) -> Stage:
+    """Train a CCAM on one encoder, or on all of the run's together, and map the training images."""
+    config, fabric, split = run.config, fabric_of(run), train_split(run)
+    names = list(config.encoders) if who == CONCATENATED else [who]
+    images = run.open(f"01-data/images/{split}")
+    features = [run.open(f"02-contrastive/{name}") for name in names]
+    stream = config.encoders.index(who) if who in config.encoders else 0  # heads do not share their random numbers
+
+    def compute(folder: Path) -> dict[str, Any]:
+        encoders = [load_encoder(run, name) for name in names]
+        given = encoders if who == CONCATENATED else encoders[0]
+        trained = train_ccam(ImageSet.open(images.folder), given, config, fabric, run.progress, stream=stream)
+        save_weights(trained.model, folder / "ccam.safetensors")
+        np.save(folder / "maps.npy", trained.maps)
+        trained.history.to_csv(folder / "history.csv", index=False)
+        return {"orientation": trained.orientation}
+
+    settings = common_settings(run, fabric) | {
+        "saliency": ccam_settings(run),
+        "stream": stream,
+        "encoders": {stage.name.split("/")[1]: encoder_settings(stage) for stage in features},
+    }
+    name = f"03-saliency/ccam-{who}/{split}"
+    return run.make(name, compute, settings=settings, inputs=[images, *features], device=str(fabric.device))
+
+
+def map_with_head(run: Run, split: str, trained: Stage) -> Stage:
+    """Map another part of the data with a trained, oriented CCAM."""
+    name = trained.name.split("/")[1]
+    return map_with(run, split, name, partial(load_ccam, trained), {}, "", inputs=[trained])
+
+
+def map_with(
+    run: Run,
+    split: str,
+    name: str,
+    build: Callable[[], Source],
+    settings: dict[str, Any],
+    who: str,
+    *,
+    inputs: Sequence[Stage] = (),
+) -> Stage:
+    """Map one part of the data with a source that is ready to be used, or that a reader has written.
+
+    Args:
+        run: the run.
+        split: which images.
+        name: of the source; becomes a folder.
+        build: called without arguments, gives the :data:`~uslnet_core.saliency.source.Source`.
+        settings: what the maps hang on, besides images and encoder; JSON values.
+        who: the encoder it asks, if any.
+        inputs: stages that it reads besides images and encoder.
+
+    Returns:
+        The stage ``03-saliency/<name>/<split>`` with maps.npy.
+    """
+    fabric, images = fabric_of(run), run.open(f"01-data/images/{split}")
+    features = [run.open(f"02-contrastive/{who}")] if who else []
+
+    def compute(folder: Path) -> None:
+        maps = map_images(build(), ImageSet.open(images.folder), fabric, progress=run.progress)
+        np.save(folder / "maps.npy", check_maps(maps, name))
+
+    stages = [images, *features, *inputs]
+    settings = common_settings(run, fabric) | settings
+    stage_name = f"03-saliency/{name}/{split}"
+    return run.make(stage_name, compute, settings=settings, inputs=stages, device=str(fabric.device))
+
+
+def fuse(run: Run, split: str, cam: str) -> Stage:
+    """Average one kind of map over the run's encoders."""
+    parts = [map_part(run, split, cam, name) for name in run.config.encoders]
+
+    def compute(folder: Path) -> None:
+        np.save(folder / "maps.npy", mean_maps([np.load(part / "maps.npy") for part in parts]))
+
+    settings = {"seed": run.config.seed, "fusion": "mean"}
+    return run.make(f"03-saliency/{cam}-{FUSED}/{split}", compute, settings=settings, inputs=parts)
+
+
+def build_source(run: Run, kind: str, who: str) -> Source:
+    """Build a source that needs no training, from a kind of map and an encoder's name."""
+    options = run.config.saliency
+    check_choice("kind of saliency", kind, ["ccam", *SOURCES])
+    if kind in WITHOUT_ENCODER:
+        return colour_distance
+    encoder = load_encoder(run, who)
+    if kind == "freq_cam":
+        return FreqCAM(encoder, options.frequency)
+    view = partial(second_view, run, who)
+    return GradientCAM(
+        encoder, load_head(run, who), kind, view, run.config.seed, samples=options.samples, std=options.noise
+    )
+
+
+SOURCES = ("grad_cam", "grad_cam_pp", "smooth_grad_cam_pp", "freq_cam", "colour_distance")
+
+
+def second_view(run: Run, who: str, images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """Draw the other view of each image that a gradient CAM compares it with, as this encoder learnt to."""
+    return random_view(images, view_recipe(run.config, who), rng)
+
+
+def source_settings(run: Run, kind: str) -> dict[str, Any]:
+    """Give the settings that the maps of a source hang on."""
+    options = run.config.saliency
+    chosen: dict[str, Any] = {"cam": kind}
+    if kind == "freq_cam":
+        chosen["frequency"] = options.frequency
+    if kind == "smooth_grad_cam_pp":
+        chosen |= {"samples": options.samples, "noise": options.noise}
+    return chosen
+
+
+def ccam_settings(run: Run) -> dict[str, Any]:
+    """Give the settings that CCAM's maps hang on."""
+    others = {"cam", "fusion", "samples", "noise", "frequency"}
+    return run.config.saliency.model_dump(mode="json", exclude=others)
+
+
+def encoder_settings(features: Stage) -> dict[str, Any]:
+    """Give what an encoder is built from, so that one can be built again without its stage."""
+    settings = features.manifest.settings
+    return {name: settings[name] for name in ("backbone", "public", "normalised", "contrastive") if name in settings}
+
+
+def load_ccam(stage: Stage) -> CCAM:
+    """Load the oriented CCAM of a stage, in evaluation mode."""
+    settings = stage.manifest.settings
+    options = as_fields(settings["saliency"])
+    encoders = [empty_encoder(each) for each in settings["encoders"].values()]
+    model = CCAM(encoders if len(encoders) > 1 else encoders[0], options["stages"], options["margin"])
+    return load_weights(model, stage / "ccam.safetensors")
+
+
+def orientations(run: Run, source: Stage) -> dict[str, Any]:
+    """Give the orientation of each CCAM that a source's maps are made of, by encoder."""
+    if "orientation" in source.manifest.facts:
+        return {source.name.split("/")[1].partition("-")[2]: source.manifest.facts["orientation"]}
+    parts = [run.open(name) for name in source.manifest.inputs if name.startswith("03-saliency/")]
+    return {who: found for part in parts for who, found in orientations(run, part).items()}
+
+
+def load_saliency(run: Run, size: int | None = None) -> np.ndarray:
+    """Load the saliency that labels are made of, (N, size, size) float32 in [0, 1] (default: the images' size)."""
+    return load_maps(run.open(MAIN), size or image_size(run))
+
+
+def load_maps(stage: Stage, size: int) -> np.ndarray:
+    """Load the maps of any saliency stage, brought bilinearly to (N, size, size) float32 in [0, 1]."""
+    return upsample(torch.from_numpy(np.load(stage / "maps.npy")), size).numpy()
+
+
+def main_maps(run: Run, split: str) -> Stage:
+    """Map a part of the data with the source that this run's labels are made of."""
+    cam, _, who = run.open(MAIN).manifest.facts["source"].partition("-")
+    return map_part(run, split, cam, who or None)
+
+
+def heads_of(run: Run) -> dict[str, pd.DataFrame]:
+    """Give the histories of the CCAMs behind the run's maps, by encoder."""
+    source = run.open(MAIN).manifest.facts
+    names = source["encoders"] if source["source"].endswith(FUSED) else [source["source"].partition("-")[2]]
+    stages = {name: run.open(f"03-saliency/ccam-{name}/{train_split(run)}") for name in names}
+    if not stages:
+        raise DataError(f"The maps of {run.folder.name} are no CCAM's: they have no history.")
+    return {name: pd.read_csv(stage / "history.csv") for name, stage in stages.items()}
