@@ -60,12 +60,10 @@ class Run:
     remedy: str = field(default="", compare=False)
     weights: Path | None = field(default=None, compare=False)
 
-    def command(self, notebook: str) -> str:
-        """Spell the command that runs one notebook for this run."""
-        if self.remedy:
-            return self.remedy
+    def spell(self, words: str) -> str:
+        """Spell a command for this run: ``uslnet <words> --dataset …``, without what is the default anyway."""
         name = self.folder.name.removeprefix(f"{self.config.dataset}-{self.config.profile}").removeprefix("-")
-        parts = ["uslnet run", notebook]
+        parts = [f"uslnet {words}"]
         if self.config.dataset != "synthetic":
             parts.append(f"--dataset {self.config.dataset}")
         if self.config.profile != "quick":
@@ -73,6 +71,10 @@ class Run:
         if self.config.seed:
             parts.append(f"--seed {self.config.seed}")
         return " ".join(parts + ([f"--name {name}"] if name else [])) + self.options
+
+    def command(self, notebook: str) -> str:
+        """Spell the command that runs one notebook for this run."""
+        return self.remedy or self.spell(f"run {notebook}")
 
     def command_with_inputs(self, notebook: str) -> str:
         """Spell the command that runs one notebook and all that it needs."""

@@ -29,7 +29,9 @@ STAGE_VERSIONS = {
     "04-labels": 1,
     "05-segmenter": 2,
     "07-evaluation": 1,
+    "tables": 1,
 }
+TABLES = {"table-8": "09", "table-9": "10", "figure-8": "11", "figure-9": "11", "options": "11"}
 NOTEBOOK_OF = {"01-data": "01", "02-contrastive": "02", "03-saliency": "03", "04-labels": "04", "07-evaluation": "07"}
 
 
@@ -184,6 +186,8 @@ def notebook_of(stage: str) -> str:
     """Name the notebook that makes a stage."""
     if stage.startswith("05-segmenter"):
         return "05" if stage.endswith("iteration-0") else "06"
+    if stage.startswith("tables/"):
+        return TABLES.get(stage.split("/")[1], "?")
     return NOTEBOOK_OF.get(stage.split("/")[0], "?")
 
 

@@ -196,7 +196,7 @@ def test_names_of_curves_that_meet_do_not_cover_each_other():
     figure.draw_without_rendering()
     boxes = [Text.get_window_extent(text) for text in figure.axes[0].texts]
     boxes.sort(key=lambda box: box.y0)
-    assert all(lower.y1 <= upper.y0 + 1 for lower, upper in zip(boxes[:-1], boxes[1:], strict=True))
+    assert all(lower.y1 + 3 <= upper.y0 for lower, upper in zip(boxes[:-1], boxes[1:], strict=True))
 
 
 def test_what_is_no_table_of_curves_is_refused():

@@ -283,6 +283,6 @@ def _label_curves(ax: Axes, curves: pd.DataFrame) -> None:
             color=_CURVE_LINES[name][0],
             fontsize=8,
             va="center",
-            annotation_clip=False, ha="center",
+            annotation_clip=False,
             arrowprops=line,
         )

@@ -2,7 +2,9 @@
 
 They explain a score. There is no class here, so the score is the contrastive logit q·k⁺ of equation 1: q the embedding
 of the image, k⁺ that of a random view of it, held fixed. (The cosine of an embedding with itself, held fixed, is at its
-maximum: its gradient is zero and explains nothing.)
+maximum: its gradient is zero and explains nothing.) A cosine's gradient is orthogonal to the embedding. So where the
+embedding is the mean over the cells, Grad-CAM's map has the mean 0 before its ReLU: part of every image is left dark.
+The ++ variants add up positive gradients alone, and cover more.
 """
 
 from __future__ import annotations
