@@ -38,6 +38,9 @@ READS = {
     "05": ["01", "02", "04"],
     "06": ["01", "02", "05"],
     "07": ["01", "03", "04", "05", "06"],
+    "09": ["01", "02", "03", "04", "05", "06"],
+    "10": ["01", "02", "03"],
+    "11": ["01", "02", "03", "04", "05", "06"],
     "14": ["06"],
 }
 
@@ -200,6 +203,9 @@ def made_by(run: Run, number: str, iterations: int | None = None) -> set[str]:
         "05": {"05-segmenter/iteration-0"},
         "06": {f"05-segmenter/iteration-{k}" for k in range(1, count)},
         "07": {f"07-evaluation/{run.config.evaluation.split or known.score_split}"},
+        "09": {"tables/table-8"},
+        "10": {"tables/table-9"},
+        "11": {"tables/figure-9", "tables/options"},
     }.get(number, set())
 
 

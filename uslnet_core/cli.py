@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from uslnet_core import __version__, parameters
+from uslnet_core.cli_reproduce import reproduce
 from uslnet_core.cli_weights import weights_app
 from uslnet_core.config import check_choice
 from uslnet_core.errors import ConfigError, RunError, USLNetError
@@ -30,6 +31,7 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Check a dataset, or fetch one.")
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
+app.command()(reproduce)
 
 Dataset = Annotated[str, typer.Option(help="synthetic, isic2017, isic2018, ph2 or folder")]
 Profile = Annotated[str, typer.Option(help="quick, workshop or paper")]

@@ -152,8 +152,10 @@ class SaliencyConfig(Section):
         "mean", description="several encoders: mean of their maps, or one CCAM on all their features"
     )
     samples: Positive = Field(8, description="Smooth Grad-CAM++: noisy copies of an image that are averaged")
-    noise: Rate = Field(0.3, description="Smooth Grad-CAM++: standard deviation of the noise, share of [0, 1]")
-    frequency: Fraction = Field(0.5, description="FreqCAM: least share of active channels")
+    noise: Rate = Field(0.15, description="Smooth Grad-CAM++: standard deviation of the noise, share of [0, 1]")
+    frequency: Fraction = Field(
+        0.5, description="FreqCAM: least frequency of activity, between a map's lowest and highest"
+    )
 
 
 class UncertaintyConfig(Section):
@@ -272,11 +274,11 @@ class Config(Section):
 
 PROFILES: dict[str, dict[str, Any]] = {
     # The whole book on synthetic images in minutes on two cores.
-    "quick": {"contrastive": {"epochs": 12, "batch_size": 64}, "saliency": {"epochs": 40}},
+    "quick": {"contrastive": {"epochs": 12, "batch_size": 64, "momentum": 0.99}, "saliency": {"epochs": 40}},
     # Real images, two cores, under an hour.
     "workshop": {
         "images": {"size": 128},
-        "contrastive": {"crop": 96},
+        "contrastive": {"crop": 96, "momentum": 0.99},
         "saliency": {"margin": 0},
         "refinement": {"first_epochs": 6, "epochs": 4},
     },

@@ -37,6 +37,8 @@ from uslnet_core.stages import (
     versions,
 )
 
+MARK = "~"  # begins the name of a variation of a run (pipeline/variants.py); no name that a user gives may hold it
+
 
 @dataclass(frozen=True)
 class Run:
@@ -62,7 +64,8 @@ class Run:
 
     def spell(self, words: str) -> str:
         """Spell a command for this run: ``uslnet <words> --dataset …``, without what is the default anyway."""
-        name = self.folder.name.removeprefix(f"{self.config.dataset}-{self.config.profile}").removeprefix("-")
+        own = self.folder.name.partition(MARK)[0]
+        name = own.removeprefix(f"{self.config.dataset}-{self.config.profile}").removeprefix("-")
         parts = [f"uslnet {words}"]
         if self.config.dataset != "synthetic":
             parts.append(f"--dataset {self.config.dataset}")

@@ -184,7 +184,9 @@ def test_batches_and_order_do_not_matter(grid, cpu, pictures, kind):
 
 
 def test_a_seed_gives_the_same_bytes_and_leaves_torch_s_own_stream_alone(grid, cpu, pictures):
-    first, again, other = (GradientCAM(grid(), None, view=crop, samples=2, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (
+        GradientCAM(grid(), None, "smooth_grad_cam_pp", view=crop, samples=2, seed=seed) for seed in (0, 0, 1)
+    )
     torch.manual_seed(1)
     state = torch.get_rng_state()
     found = map_images(first, pictures, cpu)
@@ -198,7 +200,9 @@ def test_a_seed_gives_the_same_bytes_and_leaves_torch_s_own_stream_alone(grid, c
 def test_a_frozen_encoder_gives_the_same_and_each_is_handed_back_as_it_was(grid):
     images, maps = draw(), []
     for frozen in (False, True):
-        source = GradientCAM(grid().requires_grad_(not frozen), nn.Linear(6, 4, bias=False), view=crop, samples=2)
+        source = GradientCAM(
+            grid().requires_grad_(not frozen), nn.Linear(6, 4, bias=False), "smooth_grad_cam_pp", view=crop, samples=2
+        )
         nn.init.eye_(source.logit.head.weight)
         source.logit.encoder.train(frozen)
         maps.append(source(images))
@@ -219,7 +223,7 @@ def test_batch_norm_is_in_evaluation_mode(grid):
 
 
 def test_autocast_and_no_grad_around_it_do_not_matter(grid):
-    source = GradientCAM(grid(), None, view=crop, samples=2)
+    source = GradientCAM(grid(), None, "smooth_grad_cam_pp", view=crop, samples=2)
     outside = source(draw())
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(source(draw()), outside)
@@ -267,7 +271,7 @@ def test_an_encoder_that_diverged_is_an_error(grid):
     with torch.no_grad():
         encoder.stem.weight[0] = torch.nan
     with pytest.raises(TrainingError, match="not a number"):
-        GradientCAM(encoder, None, view=crop)(draw())
+        GradientCAM(encoder, None, "smooth_grad_cam_pp", view=crop)(draw())
 
 
 @pytest.mark.parametrize(
@@ -276,13 +280,13 @@ def test_an_encoder_that_diverged_is_an_error(grid):
 )
 def test_settings_out_of_range_are_refused(grid, settings, named):
     with pytest.raises(ConfigError, match=named):
-        GradientCAM(grid(), None, view=crop, **settings)
+        GradientCAM(grid(), None, **({"kind": KINDS[0], "view": crop} | settings))
 
 
 def test_a_resnet_is_explained_at_its_last_stage():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        source = GradientCAM(Encoder("resnet18", dilation=2), None, view=crop, samples=1)
+        source = GradientCAM(Encoder("resnet18", dilation=2), None, "smooth_grad_cam_pp", view=crop, samples=1)
     found = source(draw(2, 32))
     assert found.shape == (2, 2, 2) and found.amax((1, 2)).tolist() == [1, 1]
     assert all(p.grad is None for p in source.parameters())

@@ -73,7 +73,9 @@ def images_with_outlines(
 
 
 @drawn
-def saliency_over(images: Images, saliency: Images, titles: Sequence[str] | None = None) -> Figure:
+def saliency_over(
+    images: Images, saliency: Images | Mapping[str, Images], titles: Sequence[str] | None = None
+) -> Figure:
     """Show where an encoder looks: the image above, its saliency laid over the same image in grey below.
 
     Notice whether the yellow lies on the lesion or on hair, ink and corners, and how soft its border is: a
@@ -81,26 +83,30 @@ def saliency_over(images: Images, saliency: Images, titles: Sequence[str] | None
 
     Args:
         images: N images, as in `images_with_outlines`.
-        saliency: (N, h, w) in [0, 1], any size.
+        saliency: (N, h, w) in [0, 1], any size; or several kinds of map by name, for a row each.
         titles: One per image.
 
     Returns:
-        A figure with two rows of N axes, and the colour bar's.
+        A figure with a row for the images and one for each kind of map, N axes each, and the colour bar's.
 
     Raises:
         DataError: Numbers differ.
     """
     pictures = as_images(images)
     n = len(pictures)
-    maps = as_maps(saliency, n, "saliency")
+    kinds = saliency if isinstance(saliency, Mapping) else {"saliency": saliency}
+    maps = {name: as_maps(each, n, name) for name, each in kinds.items()}
     require_number(titles, n, "titles")
-    figure, axes = grid(2, n, pictures, titled=titles is not None, named=True, bar=True)
+    beside = [name.replace("-", "\n", 1) for name in kinds]  # "ccam-moco_v2" takes two lines
+    named = 1 + any("\n" in name for name in beside)
+    figure, axes = grid(1 + len(kinds), n, pictures, titled=titles is not None, named=named, bar=True)
     for i in range(n):
         show_image(axes[0, i], pictures[i], titles[i] if titles is not None else None)
-        # Grey underneath: then colour can only mean saliency
-        show_image(axes[1, i], pictures[i].astype(np.float32).mean(axis=2))
-        shown = show_saliency(axes[1, i], maps[i], pictures[i].shape[:2], alpha=0.65)
-    name_rows(axes, ["image", "saliency"])
+        for ax, each in zip(axes[1:, i], maps.values(), strict=True):
+            # Grey underneath: then colour can only mean saliency
+            show_image(ax, pictures[i].astype(np.float32).mean(axis=2))
+            shown = show_saliency(ax, each[i], pictures[i].shape[:2], alpha=0.65)
+    name_rows(axes, ["image", *beside])
     figure.colorbar(shown, ax=axes, fraction=0.04, pad=0.01, aspect=30, label="saliency (0 to 1)")
     return figure
 
@@ -201,7 +207,7 @@ def label_iterations(images: Images, labels_by_iteration: Mapping[str, Images], 
 
 
 @drawn
-def augmentation_grid(images: Images, views: Sequence[Images]) -> Figure:
+def augmentation_grid(images: Images, views: Sequence[Images], *, names: Sequence[str] | None = None) -> Figure:
     """Show images beside the random views that contrastive learning makes of them (section 3.2 of the paper).
 
     Notice what the views of one row still share: that is what the encoder can learn to see. What they do not
@@ -210,6 +216,7 @@ def augmentation_grid(images: Images, views: Sequence[Images]) -> Figure:
     Args:
         images: N images, one row each, as in `images_with_outlines`.
         views: Batches of N views, a column each.
+        names: One per row, for example the method whose views it shows.
 
     Returns:
         A figure with N rows, an axes for the image and for each view.
@@ -224,9 +231,12 @@ def augmentation_grid(images: Images, views: Sequence[Images]) -> Figure:
             f"Got views of {[len(batch) for batch in batches]} images; expected batches of {len(pictures)}, one "
             "view for each image."
         )
-    figure, axes = grid(len(pictures), 1 + len(batches), pictures, titled=True)
+    require_number(names, len(pictures), "names")
+    figure, axes = grid(len(pictures), 1 + len(batches), pictures, titled=True, named=names is not None)
     for i, picture in enumerate(pictures):
         show_image(axes[i, 0], picture, "image" if i == 0 else None)
         for j, batch in enumerate(batches, start=1):
             show_image(axes[i, j], batch[i], f"view {j}" if i == 0 else None)
+    if names is not None:
+        name_rows(axes, names)
     return figure

@@ -4,6 +4,7 @@ Each takes a :class:`~uslnet_core.runs.Run`, opens the stages it needs (a missin
 and returns its own stage, made now or reused. Masks appear in :mod:`uslnet_core.pipeline.scoring` alone.
 """
 
+from uslnet_core.pipeline.ablations import ENCODER_TITLES, TRANSFORMERS, figure_9, options, table_8, table_9
 from uslnet_core.pipeline.features import (
     fabric_of,
     learn_all_features,
@@ -20,6 +21,7 @@ from uslnet_core.pipeline.images import (
     train_split,
 )
 from uslnet_core.pipeline.saliency import (
+    build_source,
     heads_of,
     load_ccam,
     load_maps,
@@ -52,17 +54,24 @@ from uslnet_core.pipeline.training import (
     train_iteration,
     write_labels,
 )
+from uslnet_core.pipeline.variants import complete, line_of, main_encoders, vary, whole_stages
 from uslnet_core.pipeline.weights import load_weights, save_weights
 
 __all__ = [
+    "ENCODER_TITLES",
+    "TRANSFORMERS",
+    "build_source",
+    "complete",
     "evaluate",
     "fabric_of",
+    "figure_9",
     "fresh_segmenter",
     "heads_of",
     "image_size",
     "last_segmenter",
     "learn_all_features",
     "learn_features",
+    "line_of",
     "load_ccam",
     "load_encoder",
     "load_head",
@@ -73,12 +82,14 @@ __all__ = [
     "load_saliency",
     "load_segmenter",
     "load_weights",
+    "main_encoders",
     "main_maps",
     "make_labels",
     "make_saliency",
     "map_part",
     "map_with",
     "model_name",
+    "options",
     "prepare_images",
     "prepare_masks",
     "refine",
@@ -91,8 +102,12 @@ __all__ = [
     "source_digest",
     "source_name",
     "starting_encoder",
+    "table_8",
+    "table_9",
     "train_iteration",
     "train_split",
     "truth_sources",
+    "vary",
+    "whole_stages",
     "write_labels",
 ]

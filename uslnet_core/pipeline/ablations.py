@@ -17,7 +17,7 @@ from uslnet_core.data.images import ImageSet
 from uslnet_core.errors import DataError, RunError
 from uslnet_core.labels import select_component
 from uslnet_core.pipeline.features import fabric_of, learn_features
-from uslnet_core.pipeline.saliency import CONCATENATED, FUSED, MAIN, load_maps, main_maps, map_part, source_name
+from uslnet_core.pipeline.saliency import CONCATENATED, FUSED, load_maps, main_maps, map_part, source_name
 from uslnet_core.pipeline.scoring import images_to_score, model_name, prepare_masks, score_split, write_scores
 from uslnet_core.pipeline.training import load_segmenter, make_labels, starting_encoder, train_iteration
 from uslnet_core.pipeline.variants import complete as complete_run
@@ -29,7 +29,7 @@ from uslnet_core.weights import need
 
 TRAINED_BEFORE = ("01-data", "02-contrastive", "03-saliency")
 TRANSFORMERS = {"MoCo v3": "moco_v3_vits", "DINO": "dino_vits16", "DINOv2": "dinov2_vits14"}
-TITLES = {"simclr": "SimCLR", "moco_v1": "MoCo v1", "moco_v2": "MoCo v2"}
+ENCODER_TITLES = {"simclr": "SimCLR", "moco_v1": "MoCo v1", "moco_v2": "MoCo v2"}
 PLAIN_THRESHOLDS = (0.3, 0.5, 0.7)
 
 
@@ -97,7 +97,7 @@ def table_9(run: Run, *, complete: bool = True) -> Stage:
     """
     split = score_split(run)
     if complete:
-        complete_features(run)
+        complete_run(run, 0)
     images = images_to_score(run, split)
     size, wanted = ImageSet.open(images.folder).size, []
     encoders = main_encoders(run)
@@ -130,6 +130,8 @@ def figure_9(run: Run, *, complete: bool = True, epochs: int | None = None) -> S
     Returns:
         The stage ``tables/figure-9``, as :func:`table_8` writes it.
     """
+    if complete:
+        complete_run(run, 0)
     split, models = score_split(run), []
     images = images_to_score(run, split)
     kinds = {f"threshold {t}": {"kind": "plain", "threshold": t} for t in PLAIN_THRESHOLDS} | {"UM": {}}
@@ -151,6 +153,8 @@ def options(run: Run, *, complete: bool = True, epochs: int | None = None) -> St
     Returns:
         The stage, as :func:`table_8` writes it.
     """
+    if complete:
+        complete_run(run, 1)
     split, models = score_split(run), []
     images = images_to_score(run, split)
     usual = labelled_otherwise(run, "um", {}, complete=complete, epochs=epochs)
@@ -159,8 +163,9 @@ def options(run: Run, *, complete: bool = True, epochs: int | None = None) -> St
     models += [segmenter_model("with the ¼", *literal, images)] if literal else []
     first = [*TRAINED_BEFORE, "04-labels", "05-segmenter/iteration-0"]
     for name, warm in {"iteration 1, started again": False, "iteration 1, gone on": True}.items():
-        varied = vary(run, "warm" if warm else "cold", first, refinement={"warm_start": warm, "iterations": 2})
-        if run.has("05-segmenter/iteration-0") and (complete or varied.has("05-segmenter/iteration-1")):
+        changed = {"refinement": {"warm_start": warm, "iterations": 2}}
+        varied = vary(run, "warm" if warm else "cold", first if complete else (), **changed)
+        if complete or varied.has("05-segmenter/iteration-1"):
             models.append(segmenter_model(name, varied, train_iteration(varied, 1), images))
     return score_models(run, "options", split, models)
 
@@ -174,11 +179,12 @@ def labelled_otherwise(
     """Train iteration 0 of a variation on other labels; ``None`` if it is not there and shall not be made."""
     if epochs:
         changes["refinement"] = {"first_epochs": epochs}
-    varied = vary(run, label, TRAINED_BEFORE, labels=kind, **changes)
-    if not (complete or varied.has("05-segmenter/iteration-0")) or not varied.has(MAIN):
-        return None
-    make_labels(varied)
-    return varied, train_iteration(varied, 0)
+    varied = vary(run, label, TRAINED_BEFORE if complete else (), labels=kind, **changes)
+    if complete:
+        make_labels(varied)
+        return varied, train_iteration(varied, 0)
+    first = "05-segmenter/iteration-0"
+    return (varied, varied.open(first)) if varied.has(first) else None
 
 
 def map_model(name: str, stage: Stage, size: int) -> Model:
@@ -215,11 +221,6 @@ def score_models(run: Run, table: str, split: str, models: Sequence[Model]) -> S
     }
     inputs = [images, *([masks] if masks else [])]
     return run.make(f"tables/{table}", compute, settings=settings, inputs=inputs)
-
-
-def complete_features(run: Run) -> None:
-    """Make the encoders and maps that a run lacks."""
-    complete_run(run, 0)
 
 
 def public_file(run: Run, name: str) -> bool:

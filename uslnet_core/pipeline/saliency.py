@@ -18,7 +18,6 @@ import torch
 from uslnet_core.config import check_choice
 from uslnet_core.contrastive.views import random_view
 from uslnet_core.data.images import ImageSet
-from uslnet_core.errors import DataError
 from uslnet_core.folders import link_or_copy
 from uslnet_core.pipeline.features import (
     as_fields,
@@ -261,10 +260,9 @@ def main_maps(run: Run, split: str) -> Stage:
 
 
 def heads_of(run: Run) -> dict[str, pd.DataFrame]:
-    """Give the histories of the CCAMs behind the run's maps, by encoder."""
-    source = run.open(MAIN).manifest.facts
-    names = source["encoders"] if source["source"].endswith(FUSED) else [source["source"].partition("-")[2]]
+    """Give the histories of the CCAMs behind the run's maps, by encoder; none if the maps are of another kind."""
+    facts = run.open(MAIN).manifest.facts
+    cam, _, who = facts["source"].partition("-")
+    names = [] if cam != "ccam" else facts["encoders"] if who == FUSED else [who]
     stages = {name: run.open(f"03-saliency/ccam-{name}/{train_split(run)}") for name in names}
-    if not stages:
-        raise DataError(f"The maps of {run.folder.name} are no CCAM's: they have no history.")
     return {name: pd.read_csv(stage / "history.csv") for name, stage in stages.items()}

@@ -11,15 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 from uslnet_core.config import Config
-from uslnet_core.data.registry import DATASETS
 from uslnet_core.pipeline.features import learn_features
 from uslnet_core.pipeline.images import prepare_images, train_split
 from uslnet_core.pipeline.saliency import MAIN, make_saliency
 from uslnet_core.pipeline.training import make_labels, train_iteration
-from uslnet_core.runs import Run
+from uslnet_core.runs import MARK, Run
 from uslnet_core.stages import Stage, peek, stale_reason
-
-MARK = "~"  # no name that a user gives may hold it
 
 
 def vary(run: Run, label: str, share: Sequence[str] = (), **changes: Any) -> Run:
@@ -40,7 +37,7 @@ def vary(run: Run, label: str, share: Sequence[str] = (), **changes: Any) -> Run
     folder, remedy = run.folder.with_name(run.folder.name + MARK + label), run.remedy or run.spell("reproduce all")
     varied = replace(run, folder=folder, config=Config(**fields), remedy=remedy)
     for name, stage in whole_stages(run).items():
-        if name.startswith(tuple(share)):
+        if share and name.startswith(tuple(share)):
             varied.adopt(stage)
     return varied
 
@@ -51,7 +48,7 @@ def whole_stages(run: Run) -> dict[str, Stage]:
     return {name: stage for name, stage in stages.items() if not stale_reason(stage, stages)}
 
 
-def line_of(run: Run, encoders: Sequence[str], iterations: int, seed: int | None = None) -> Run:
+def line_of(run: Run, encoders: Sequence[str], iterations: int, seed: int | None = None, *, share: bool = True) -> Run:
     """Open the run on which the ablations stand: the given one, or a variation with other encoders or another seed.
 
     Args:
@@ -59,14 +56,15 @@ def line_of(run: Run, encoders: Sequence[str], iterations: int, seed: int | None
         encoders: whose maps are fused; the segmenter starts from MoCo v2's where it is among them.
         iterations: of the segmenter, iteration 0 included.
         seed: another seed than the run's; synthetic images are drawn by it, too.
+        share: put the stages that it shares in place; False only opens it and writes nothing.
     """
     line = replace(run, config=run.config.model_copy(update={"refinement": refined(run.config, iterations)}))
     if tuple(encoders) != main_encoders(run):
         label = "fused" if len(encoders) > 1 else encoders[0]
-        line = vary(line, label, ["01-data", "02-contrastive"], encoders=tuple(encoders))
+        line = vary(line, label, ["01-data", "02-contrastive"] if share else [], encoders=tuple(encoders))
     if seed is not None and seed != run.config.seed:
-        drawn = DATASETS[run.config.dataset].name == "synthetic"
-        line = vary(line, f"seed-{seed}", [] if drawn else ["01-data"], seed=seed)
+        shared = [] if run.config.dataset == "synthetic" or not share else ["01-data"]
+        line = vary(line, f"seed-{seed}", shared, seed=seed)
     return line
 
 

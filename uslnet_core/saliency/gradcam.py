@@ -91,11 +91,11 @@ class GradientCAM(nn.Module):
     def __init__(
         self,
         encoder: Encoder,
-        head: nn.Module | None = None,
-        kind: str = "smooth_grad_cam_pp",
-        *,
+        head: nn.Module | None,
+        kind: str,
         view: View,
         seed: int = 0,
+        *,
         samples: int = 8,
         std: float = 0.15,
     ) -> None:

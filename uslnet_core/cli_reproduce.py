@@ -1,0 +1,94 @@
+"""The command line's ``uslnet reproduce``: one table or figure of the paper, with all that it needs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from uslnet_core.config import check_choice
+from uslnet_core.parameters import parse_list
+from uslnet_core.terminal import bars, out
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAMES = ("table-8", "table-9", "table-10", "figure-1", "figure-7", "figure-8", "figure-9", "options")
+WITH_EPOCHS = ("figure-9", "options")
+
+
+def reproduce(
+    item: Annotated[str, typer.Argument(help=f"{', '.join(NAMES)}, or all")],
+    dataset: Annotated[str, typer.Option(help="synthetic, isic2017, isic2018, ph2 or folder")] = "synthetic",
+    profile: Annotated[str, typer.Option(help="quick, workshop or paper")] = "quick",
+    data: Annotated[str, typer.Option(help="folder that holds the dataset (default: USLNET_DATA, else data/)")] = "",
+    seeds: Annotated[str, typer.Option(help="one seed or several: 0, or 0,1,2")] = "0",
+    encoders: Annotated[str, typer.Option(help="whose maps are fused (default: all three; quick: the run's own)")] = "",
+    iterations: Annotated[int | None, typer.Option(help="of the segmenter (default: 5; quick: 3)")] = None,
+    epochs: Annotated[int | None, typer.Option(help="figure-9 and options: of each of their trainings")] = None,
+    name: Annotated[str, typer.Option(help="tells runs of one dataset and profile apart")] = "",
+    runs: Annotated[str, typer.Option(help="folder of all runs (default: USLNET_RUNS, else runs/)")] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu or gpu")] = "auto",
+    out_folder: Annotated[str, typer.Option("--out", help="where tables and pictures go (default: in the run)")] = "",
+) -> None:
+    """Make one table or figure of the paper's ablations, and whatever it needs that is not there yet."""
+    from uslnet_core import book, reproduce
+    from uslnet_core.data.layouts import need_folder
+
+    check_choice("table or figure", item, [*NAMES, "all"])
+    check_choice("device", device, ("auto", "cpu", "gpu"))
+    numbers, names = whole_numbers(seeds), encoder_names(encoders)
+    run = book.open_run(
+        dataset=dataset,
+        profile=profile,
+        data=str(book.data_folder(data)),
+        seed=numbers[0],
+        name=name,
+        runs=str(book.runs_folder(runs)),
+        compute={"device": device},
+    )
+    if run.data is not None:
+        need_folder(dataset, run.data)
+    folder = Path(out_folder) if out_folder else run.folder / "reproduced"
+    with bars() as report:
+        run = replace(run, progress=report)
+        for each in NAMES if item == "all" else [item]:
+            lines = reproduce.open_lines(run, names, iterations, numbers)
+            options: dict[str, Any] = {"epochs": epochs} if each in WITH_EPOCHS else {}
+            found = reproduce.ITEMS[each][0](lines, **options)
+            files = reproduce.save(found, folder, each)
+            for what, frame in found.tables.items():
+                out.print(as_table(f"{each}: {what}" if what != each.replace("-", " ") else what, frame))
+            for seed, stage in found.stages.items():
+                out.print(f"seed {seed}: {stage.run_name}, {stage.describe()}")
+            out.print(f"Written: {', '.join(file.name for file in files)} in {folder}")
+
+
+def whole_numbers(text: str) -> list[int]:
+    """Read seeds: ``0`` or ``0,1,2`` or ``[0, 1, 2]``.
+
+    Raises:
+        ConfigError: it is no list of whole numbers.
+    """
+    from uslnet_core.errors import ConfigError
+
+    numbers = parse_list(text, "list[int]")
+    if not numbers:
+        raise ConfigError(f"--seeds {text!r}: expected whole numbers, for example 0 or 0,1,2.")
+    return numbers
+
+
+def encoder_names(text: str) -> list[str] | None:
+    """Read encoders: ``simclr,moco_v2``; None if none are given."""
+    return parse_list(text, "list[str]") if text else None
+
+
+def as_table(title: str, frame: pd.DataFrame) -> Table:
+    """Lay a frame out for the terminal."""
+    table = Table(*map(str, frame.columns), title=title)
+    for row in frame.itertuples(index=False):
+        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
+    return table
