@@ -89,9 +89,10 @@ def parse_parameter(text: str, known: Mapping[str, Parameter], notebook: str) ->
         value = {"true": True, "false": False, "none": None}.get(raw.lower(), raw)
     if "str" in kinds and not (value is None and "None" in kinds):
         return name, raw
+    fits = value is None and "None" in kinds
     if lists := [kind for kind in kinds if kind.startswith("list")]:
-        value = value if value is None else parse_list(raw, lists[0])
-    fits = (value is None and "None" in kinds) or any(
+        value = value if fits else parse_list(raw, lists[0])
+    fits = fits or any(
         isinstance(value, TYPES.get(kind, ())) and (kind == "bool") == isinstance(value, bool) for kind in kinds
     )
     if not fits:

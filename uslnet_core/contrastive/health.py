@@ -12,7 +12,8 @@ from uslnet_core.errors import TrainingError
 
 # A loss within 2 % of ln(1 + K) has learnt nothing; embeddings this close together have collapsed.
 STUCK, COLLAPSED = 0.98, -0.05
-PATIENCE = 3  # epochs in a row that must look collapsed before a training is stopped halfway
+# A training is stopped halfway after so many epochs in a row at so much: some come back from a little less.
+PATIENCE, HOPELESS = 3, -0.02
 
 
 def spread(embeddings: Tensor) -> Tensor:
@@ -46,7 +47,7 @@ def check_running(history: pd.DataFrame, recipe: Recipe) -> None:
         )
     climbing = math.ceil(recipe.warm_up * recipe.epochs)  # all random networks begin with nearly equal embeddings
     settled = history["uniformity"].iloc[climbing:]
-    if len(settled) >= PATIENCE and (settled.iloc[-PATIENCE:] > COLLAPSED).all():
+    if len(settled) >= PATIENCE and (settled.iloc[-PATIENCE:] > HOPELESS).all():
         raise TrainingError(collapse(last, recipe, f"For {PATIENCE} epochs, up to epoch {len(history)}, "))
 
 

@@ -50,8 +50,8 @@ def learn_features(run: Run, name: str | None = None) -> Stage:
         name: a contrastive method, or a public checkpoint of the registry; by default the run's first.
 
     Returns:
-        The stage: encoder.safetensors; for a method also head.safetensors, history.csv, and the health among its
-        facts; for a public checkpoint what was loaded and what was left.
+        The stage: encoder.safetensors; of a training also head.safetensors, history.csv, and the health among its
+        facts; of a public start what was loaded and what was left.
 
     Raises:
         ConfigError: an unknown name.
@@ -81,6 +81,10 @@ def train_encoder(run: Run, method: str) -> Stage:
     keeper = DiskKeeper(run.folder, stage_name)
 
     def compute(folder: Path) -> dict[str, Any]:
+        if recipe.epochs == 0:  # a public start, as it is; its head was dropped
+            start.set_last_stride(1, dilation=recipe.last_stride)
+            save_weights(start, folder / "encoder.safetensors")
+            return {"start": report.facts()}
         image_set = ImageSet.open(images.folder)
         trained = pretrain(image_set, config, fabric, run.progress, method=method, start=start, keeper=keeper)
         save_weights(trained.encoder, folder / "encoder.safetensors")
@@ -144,7 +148,7 @@ def empty_encoder(settings: dict[str, Any]) -> Encoder | TransformerEncoder:
 def load_head(run: Run, name: str | None = None) -> nn.Module | None:
     """Load an encoder's projection head, in evaluation mode; public checkpoints come without theirs."""
     stage = run.open(f"02-contrastive/{name or run.config.encoders[0]}")
-    if "public" in stage.manifest.settings:
+    if "head.safetensors" not in stage.manifest.files:
         return None
     recipe = Recipe(**as_fields(stage.manifest.settings["contrastive"]))
     channels = Encoder(stage.manifest.settings["backbone"]).channels[-1]
