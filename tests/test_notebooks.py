@@ -27,8 +27,10 @@ NEEDS = {
     "load_masks": {"01"},
     "prepare_masks": {"01"},
     "learn_features": {"01"},
+    "learn_all_features": {"01"},
     "load_encoder": {"02"},
     "make_saliency": {"01", "02"},
+    "map_part": {"01", "02", "03"},
     "load_saliency": {"03"},
     "load_ccam": {"03"},
     "make_labels": {"03"},
@@ -37,7 +39,7 @@ NEEDS = {
 }
 STAGE_NEEDS = {"01-data": "01", "02-contrastive": "02", "03-saliency": "03", "04-labels": "04", "07-evaluation": "07"}
 # Chapters in which masks may be looked at: 01 shows them, the others score.
-SCORING = {"01", "04", "06", "07", "14"}
+SCORING = {"01", "04", "06", "07", "09", "10", "11", "14"}
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)

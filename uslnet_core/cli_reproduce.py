@@ -32,6 +32,7 @@ def reproduce(
     name: Annotated[str, typer.Option(help="tells runs of one dataset and profile apart")] = "",
     runs: Annotated[str, typer.Option(help="folder of all runs (default: USLNET_RUNS, else runs/)")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu or gpu")] = "auto",
+    record: Annotated[bool, typer.Option("--record", help="keep it under book/results/, for the book")] = False,
     out_folder: Annotated[str, typer.Option("--out", help="where tables and pictures go (default: in the run)")] = "",
 ) -> None:
     """Make one table or figure of the paper's ablations, and whatever it needs that is not there yet."""
@@ -60,6 +61,9 @@ def reproduce(
             options: dict[str, Any] = {"epochs": epochs} if each in WITH_EPOCHS else {}
             found = reproduce.ITEMS[each][0](lines, **options)
             files = reproduce.save(found, folder, each)
+            if record:
+                kept = book.project_root() / "book" / "results" / f"{run.folder.name}-ablations"
+                reproduce.record(each, lines, found, kept)
             for what, frame in found.tables.items():
                 out.print(as_table(f"{each}: {what}" if what != each.replace("-", " ") else what, frame))
             for seed, stage in found.stages.items():

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from uslnet_core.errors import ConfigError
+from uslnet_core.recipes import RECIPES, SMALL_RECIPES
 
 ProfileName = Literal["quick", "workshop", "paper"]
 DatasetName = Literal["synthetic", "isic2017", "isic2018", "ph2", "folder"]
@@ -101,36 +102,6 @@ class Recipe(ContrastiveConfig):
         """Give what the result hangs on, as JSON values: what this method does not use is left out."""
         unused = {"queue", "momentum", "groups"} if self.method == "simclr" else set()
         return self.model_dump(mode="json", exclude=unused)
-
-
-# As each method's authors publish it; the temperature of SimCLR is one for small sets.
-RECIPES: dict[str, dict[str, Any]] = {
-    "simclr": {
-        "temperature": 0.2,
-        "crop_area": (0.08, 1.0),
-        **{"brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2},
-        **{"jitter": 0.8, "grey": 0.2, "blur": 0.5},
-    },
-    "moco_v1": {
-        "temperature": 0.07,
-        "crop_area": (0.2, 1.0),
-        **{"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.4},
-        **{"jitter": 1.0, "grey": 0.2, "blur": 0.0},
-    },
-    "moco_v2": {
-        "temperature": 0.2,
-        "crop_area": (0.2, 1.0),
-        **{"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
-        **{"jitter": 0.8, "grey": 0.2, "blur": 0.5},
-    },
-}
-# Small images, few epochs: milder changes, and crops that nearly always hold some lesion.
-SMALL_RECIPES: dict[str, dict[str, Any]] = {
-    "simclr": {
-        "crop_area": (0.2, 1.0),
-        **{"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.08, "blur": 0.0},
-    }
-}
 
 
 class SaliencyConfig(Section):

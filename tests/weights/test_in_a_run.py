@@ -98,8 +98,8 @@ def test_an_unknown_encoder_gets_the_nearest_names(run):
 
 
 def test_images_in_0_1_stay_so_through_the_run(run, save):
-    file = save("simclr", "resnet18", name="simclr.pth")
-    start = changed(run, contrastive={"init": f"simclr:{file}", "epochs": 0})
+    file = save("simclr", "resnet50", name="simclr.pth")
+    start = changed(run, backbone="resnet50", contrastive={"init": f"simclr_r50:{file}", "epochs": 0})
     pipeline.learn_features(start)
     assert float(pipeline.load_encoder(start).mean.abs().sum()) == 0
     pipeline.make_saliency(start)

@@ -1,0 +1,39 @@
+"""The paper's ablation tables and figures, each by one function: what notebooks 09 to 11 show, and one command makes.
+
+An item takes the *lines* (:func:`uslnet_core.pipeline.line_of`), one a seed, makes what they lack, and gives tables as
+frames and pictures as figures. On synthetic images nothing stands beside the paper's numbers.
+"""
+
+from uslnet_core.reproduce.items import (
+    ITEMS,
+    figure_1,
+    figure_7,
+    figure_8,
+    figure_9,
+    options,
+    table_8,
+    table_9,
+    table_10,
+)
+from uslnet_core.reproduce.keep import record, save
+from uslnet_core.reproduce.layout import Lines, Reproduced, scores_of
+from uslnet_core.reproduce.lines import caption, open_lines
+
+__all__ = [
+    "ITEMS",
+    "Lines",
+    "Reproduced",
+    "caption",
+    "figure_1",
+    "figure_7",
+    "figure_8",
+    "figure_9",
+    "open_lines",
+    "options",
+    "record",
+    "save",
+    "scores_of",
+    "table_8",
+    "table_9",
+    "table_10",
+]

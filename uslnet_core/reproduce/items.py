@@ -1,0 +1,162 @@
+"""Each table and figure of the paper's ablations, by one function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from uslnet_core import figures, pipeline
+from uslnet_core.data.masks import MaskSet
+from uslnet_core.errors import DataError
+from uslnet_core.evaluation import label_variants, over_seeds, scores_by_seed, threshold_curves
+from uslnet_core.reproduce.layout import (
+    Lines,
+    Reproduced,
+    beside,
+    models_table,
+    outlines,
+    refined_model,
+    scored_alone,
+    scores_of,
+)
+from uslnet_core.runs import Run
+
+NEEDS_WEIGHTS = "uslnet weights fetch {}"
+THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 10))
+
+
+def table_8(lines: Lines, *, complete: bool = True) -> Reproduced:
+    """Ablation of the modules: Baseline and Models 1 to 5."""
+    stages = {seed: pipeline.table_8(line, complete=complete) for seed, line in lines.items()}
+    models = ["Baseline", "Model 1", "Model 2", "Model 3", "Model 4", refined_model(stages)]
+    mapping = {model: "Model 5" if model.startswith("Model 5") else model for model in models}
+    order = ("Baseline", "Model 1", "Model 2", ("Model 3", "Model 4"), models[-1])
+    return models_table(lines, stages, 8, mapping, {}, order)
+
+
+def table_9(lines: Lines, *, complete: bool = True) -> Reproduced:
+    """Ablation of encoders and kinds of map."""
+    stages = {seed: pipeline.table_9(line, complete=complete) for seed, line in lines.items()}
+    titles, mapping, needs = pipeline.ENCODER_TITLES, {}, {}
+    for method, name in pipeline.TRANSFORMERS.items():
+        mapping[f"smooth_grad_cam_pp-{name}"] = {"group": "ViT, Smooth Grad-CAM++", "method": method}
+        needs[f"smooth_grad_cam_pp-{name}"] = NEEDS_WEIGHTS.format(name)
+    for cam, group in {"smooth_grad_cam_pp": "ResNet50, Smooth Grad-CAM++", "ccam": "ResNet50, CCAM"}.items():
+        for name, title in titles.items():
+            mapping[f"{cam}-{name}"] = {"group": group, "method": title}
+    mapping["ccam-fused"] = {"group": "ResNet50, CCAM", "method": "Fused"}
+    for model in scores_of(stages)[next(iter(stages))]["model"].unique():
+        mapping.setdefault(model, None)  # ours alone
+    return models_table(lines, stages, 9, mapping, needs, ())
+
+
+def table_10(lines: Lines, *, complete: bool = True) -> Reproduced:
+    """Iterations of the refinement; scored together with table 8."""
+    stages = {seed: pipeline.table_8(line, complete=complete) for seed, line in lines.items()}
+    models = ["Model 4", *(f"Model 5_{k}" for k in range(1, 5))]
+    found = models_table(lines, stages, 10, {model: model for model in models}, {}, ())
+    summary = over_seeds({seed: rows[rows["model"].isin(models)] for seed, rows in scores_of(stages).items()})
+    certain = certain_shares(next(iter(lines.values())))
+    theirs = beside(summary, 10, {m: m for m in models}, lines)
+    by_seed = scores_by_seed(scores_of(stages)) if len(lines) > 1 else None
+    by_seed = by_seed if by_seed is None else by_seed[by_seed["model"].isin(models)]
+    shown = set(summary["model"]) | set(theirs["model"] if theirs is not None else [])
+    certain = {model: share for model, share in certain.items() if model in shown}
+    found.figures["iterations"] = figures.iteration_plot(summary, comparison=theirs, by_seed=by_seed, certain=certain)
+    return found
+
+
+def figure_1(lines: Lines, *, complete: bool = True) -> Reproduced:
+    """The three-way split of saliency, for evenly spaced training images."""
+    run = first_complete(lines, complete)
+    images, number = pipeline.load_images(run), 4
+    rows = np.linspace(0, len(images) - 1, number + 2).astype(int)[1:-1]
+    stage = run.open("04-labels")
+    labels = pipeline.load_labels(stage)[0][rows] / np.float32(2)
+    options = stage.manifest.settings["uncertainty"]
+    thresholds = (options["low"], options["high"])
+    picture = figures.three_way(images.images[rows], pipeline.load_saliency(run)[rows], labels, thresholds=thresholds)
+    return Reproduced({}, {"split": picture}, {run.config.seed: stage})
+
+
+def figure_7(lines: Lines, *, complete: bool = True) -> Reproduced:
+    """Outlines of every model of table 8, on images chosen by rank of the last."""
+    seed, line = next(iter(lines.items()))
+    stage = pipeline.table_8(line, complete=complete)
+    models = ["Baseline", "Model 1", "Model 2", "Model 3", "Model 4", refined_model({seed: stage})]
+    return Reproduced({}, {"outlines": outlines(line, stage, models)}, {seed: stage})
+
+
+def figure_8(lines: Lines, *, complete: bool = True) -> Reproduced:
+    """How right labels are along the thresholds, and under the choices that the paper leaves open."""
+    run = first_complete(lines, complete)
+    saliency, truth = labelled(run)
+    rules = {name: getattr(run.config.uncertainty, name) for name in ("min_area", "neighbours", "rule", "exclusion")}
+    curves = threshold_curves(saliency, truth, THRESHOLDS, rules)
+    settings = run.config.uncertainty.model_dump()
+    variants = label_variants(saliency, truth, base=settings)
+    tables = {"curves": curves, "open choices": variants}
+    return Reproduced(tables, {"curves": figures.threshold_plot(curves)}, {run.config.seed: run.open("04-labels")})
+
+
+def figure_9(lines: Lines, *, complete: bool = True, epochs: int | None = None) -> Reproduced:
+    """Segmenters taught by plain thresholds beside the one taught by the uncertainty module, after one iteration."""
+    stages = {seed: pipeline.figure_9(line, complete=complete, epochs=epochs) for seed, line in lines.items()}
+    found = scored_alone(stages)
+    seed, line = next(iter(lines.items()))
+    models = list(pd.read_csv(stages[seed] / "models.csv")["model"])
+    found.figures["outlines"] = outlines(line, stages[seed], models)
+    return found
+
+
+def options(lines: Lines, *, complete: bool = True, epochs: int | None = None) -> Reproduced:
+    """What the paper leaves open in training: the factor ¼, and going on from the last segmenter."""
+    stages = {seed: pipeline.options(line, complete=complete, epochs=epochs) for seed, line in lines.items()}
+    return scored_alone(stages)
+
+
+ITEMS: dict[str, tuple[Callable[..., Reproduced], str]] = {
+    "table-8": (table_8, "09"),
+    "table-9": (table_9, "10"),
+    "table-10": (table_10, "11"),
+    "figure-1": (figure_1, "04"),
+    "figure-7": (figure_7, "09"),
+    "figure-8": (figure_8, "11"),
+    "figure-9": (figure_9, "11"),
+    "options": (options, "11"),
+}
+
+
+def first_complete(lines: Lines, complete: bool) -> Run:
+    """Take the first seed's line, with its labels in place."""
+    run = next(iter(lines.values()))
+    if complete:
+        pipeline.complete(run, 0)
+    return run
+
+
+def labelled(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Load saliency and truth of the training images that have a mask: (N, S, S) each. For analysis, after training.
+
+    Raises:
+        DataError: the training images have no masks.
+    """
+    split = pipeline.train_split(run)
+    masks: MaskSet | None = pipeline.load_masks(run, split)
+    if masks is None:
+        raise DataError(f"{run.folder.name} has no masks for {split}: how right labels are cannot be said.")
+    ids = pipeline.load_images(run, split).ids
+    rows = [ids.index(name) for name in masks.scored_ids]
+    return pipeline.load_saliency(run)[rows], masks.select(list(masks.scored_ids))
+
+
+def certain_shares(run: Run) -> dict[str, float]:
+    """Give the share of certain pixels in the labels that each iteration learnt from."""
+    shares = {}
+    for k in range(run.config.refinement.iterations):
+        name = f"05-segmenter/iteration-{k}" if k else "04-labels"
+        if run.has(name):
+            shares[pipeline.model_name(k)] = run.open(name).manifest.facts["certain"]
+    return shares

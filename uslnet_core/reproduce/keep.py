@@ -1,0 +1,65 @@
+"""Items as files: for a reader's own folder, or recorded for the book."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from uslnet_core import pipeline
+from uslnet_core.errors import DataError
+from uslnet_core.reproduce.layout import Lines, Reproduced
+from uslnet_core.reproduce.lines import caption
+
+
+def save(found: Reproduced, folder: Path, name: str, dpi: int = 110) -> list[Path]:
+    """Write an item's tables as CSV and its pictures as PNG: ``table-8.csv``, ``table-8-dice.png`` and so on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for what, frame in found.tables.items():
+        plain = what.replace(" ", "-")
+        files.append(folder / (f"{name}.csv" if plain == name else f"{name}-{plain}.csv"))
+        frame.to_csv(files[-1], index=False)
+    for what, figure in found.figures.items():
+        files.append(folder / f"{name}-{what}.png")
+        figure.savefig(files[-1], dpi=dpi, bbox_inches="tight")
+    return files
+
+
+def record(item: str, lines: Lines, found: Reproduced, folder: Path) -> list[Path]:
+    """Keep an item for the book: its files, and a manifest that says what they were measured by.
+
+    Args:
+        item: a name of :data:`ITEMS`.
+        lines: the runs it was made from.
+        found: the item.
+        folder: gets the files of :func:`save`, and ``<item>.json``.
+
+    Raises:
+        DataError: the images are synthetic: such scores do not stand beside the paper's.
+    """
+    first = next(iter(lines.values()))
+    if first.config.dataset == "synthetic":
+        raise DataError(f"{first.folder.name} is made of synthetic images: only runs on real ones are recorded.")
+    files = save(found, folder, item)
+    seeds = {}
+    for seed, stage in found.stages.items():
+        manifest = stage.manifest
+        behind = {name: each.manifest for name, each in pipeline.whole_stages(lines[seed]).items()}
+        seeds[str(seed)] = {
+            "run": stage.run_name,
+            "stage": stage.name,
+            "fingerprint": manifest.fingerprint,
+            "made_at": manifest.made_at,
+            "device": manifest.device,
+            "rows": manifest.facts.get("rows", {}),
+            "versions": manifest.versions,
+            "config": manifest.config,
+            "stages": {
+                name: {"seconds": each.seconds, "fingerprint": each.fingerprint, "made_at": each.made_at}
+                for name, each in behind.items()
+            },
+        }
+    described = folder / f"{item}.json"
+    content = {"item": item, "caption": caption(lines, found.stages), "seeds": seeds}
+    described.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return [*files, described]

@@ -1,0 +1,61 @@
+"""The runs that the ablations stand on, and what a table made of them says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from uslnet_core import pipeline
+from uslnet_core.errors import ConfigError
+from uslnet_core.reproduce.layout import Lines, scored_on
+from uslnet_core.runs import Run
+from uslnet_core.stages import Stage
+
+
+def open_lines(
+    run: Run,
+    encoders: Sequence[str] | None = None,
+    iterations: int | None = None,
+    seeds: Sequence[int] | None = None,
+    *,
+    complete: bool = True,
+) -> dict[int, Run]:
+    """Open the runs that the ablations stand on, one a seed.
+
+    Args:
+        run: the run at hand.
+        encoders: whose maps are fused; by default the run's own in the quick profile, else all three methods.
+        iterations: of the segmenter; by default the profile's in quick, else five, as the paper has.
+        seeds: by default the run's own alone.
+        complete: they are to be completed. If not, only those that are there are opened, or else the run itself.
+
+    Raises:
+        ConfigError: no seed, or one twice.
+    """
+    quick, own = run.config.profile == "quick", pipeline.main_encoders(run)
+    wanted = tuple(encoders or (own if quick else pipeline.ENCODER_TITLES))
+    iterations = iterations or (run.config.refinement.iterations if quick else 5)
+    seeds = [run.config.seed] if seeds is None else list(seeds)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"seeds is {seeds}: expected one number or several different ones, for example [0, 1, 2].")
+    if complete:
+        return {seed: pipeline.line_of(run, wanted, iterations, seed) for seed in seeds}
+    lines = {seed: pipeline.line_of(run, wanted, iterations, seed, share=False) for seed in seeds}
+    there = {seed: line for seed, line in lines.items() if line.has("03-saliency/main")}
+    return there or {run.config.seed: pipeline.line_of(run, own, iterations, share=False)}
+
+
+def caption(lines: Lines, stages: Mapping[int, Stage]) -> str:
+    """Say what a table's numbers stand for: train set, test set, size, profile, seeds, device, date."""
+    line, stage = next(iter(lines.values())), next(iter(stages.values()))
+    config, part = line.config, pipeline.train_split(line)
+    count = line.open(f"01-data/images/{part}").manifest.facts["images"]
+    size, seeds = pipeline.image_size(line), ", ".join(map(str, stages))
+    encoders = " + ".join(pipeline.main_encoders(line))
+    text = (
+        f"trained on {count} images of {config.dataset}-{part}, no masks · scored on {scored_on(line)} · "
+        f"{size} × {size} pixels · {config.profile} profile, {config.backbone}, {encoders} · "
+        f"{'seed' if len(stages) == 1 else 'seeds'} {seeds}{' (single run)' if len(stages) == 1 else ''} · "
+        f"{stage.manifest.device} · {stage.manifest.made_at[:10]}"
+    )
+    told = config.dataset == "synthetic" or config.profile == "quick"
+    return text + (" · shows how the method behaves; no reproduction of the paper" if told else "")
