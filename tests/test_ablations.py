@@ -71,10 +71,10 @@ def test_a_variation_says_how_it_is_made(base):
 def test_the_line_is_the_run_itself_where_encoders_and_seed_agree(base):
     assert pipeline.line_of(base, ["simclr"], 3).folder == base.folder
     assert pipeline.line_of(base, ["simclr"], 3).config.refinement.iterations == 3
-    assert pipeline.line_of(base, ENCODERS, 1, share=False).folder.name == "isic2017-quick~fused"
+    assert pipeline.line_of(base, ENCODERS, 1, share=False).folder.name == "isic2017-quick~simclr+moco_v2"
     assert pipeline.line_of(base, ["moco_v1"], 1, share=False).folder.name == "isic2017-quick~moco_v1"
     other = pipeline.line_of(base, ENCODERS, 1, seed=3, share=False)
-    assert other.folder.name == "isic2017-quick~fused~seed-3" and other.config.seed == 3
+    assert other.folder.name == "isic2017-quick~simclr+moco_v2~seed-3" and other.config.seed == 3
 
 
 def test_completing_keeps_what_is_there_whatever_it_was_made_with(base, tiny):
@@ -91,9 +91,9 @@ def test_table_8_has_its_models_and_says_where_they_are_from(lines, eight):
     (stage,) = eight.stages.values()
     rows = stage.manifest.facts["rows"]
     assert list(rows) == ["Baseline", "Model 1", "Model 2", "Model 3", "Model 4", "Model 5_1"]
-    name = "isic2017-quick~fused"
-    assert rows["Model 4"] == {"run": name, "stage": FIRST}
-    assert rows["Model 3"] == {"run": f"{name}~model-3", "stage": FIRST}
+    name = "isic2017-quick~simclr+moco_v2"
+    assert rows["Model 4"] == {"run": name, "stage": FIRST, "epochs": 1}
+    assert rows["Model 3"] == {"run": f"{name}~model-3", "stage": FIRST, "epochs": 1}
     assert rows["Baseline"]["stage"] == "03-saliency/smooth_grad_cam_pp-moco_v2/validation"
     assert rows["Model 1"]["stage"] == rows["Model 2"]["stage"] == "03-saliency/ccam-fused/validation"
 
@@ -130,7 +130,7 @@ def test_table_8_beside_the_paper(eight):
     assert table["model"].iloc[0] == "Baseline" and "paper on isic2017-test" in table
     first = table[table["metric"] == "DIC"].set_index("model")
     assert first.loc["Model 1", "paper on isic2017-test"] == "52.9"
-    assert first.loc["Model 4", "from"].startswith("isic2017-quick~fused, row Model 4; single run")
+    assert first.loc["Model 4", "from"].startswith("isic2017-quick~simclr+moco_v2, row Model 4; single run")
     assert list(eight.tables["differences"]["minus"])[0] == "Baseline"
     assert set(eight.tables["order"]["holds"]) <= {"yes", "no", "within chance", "not scored"}
 
@@ -162,7 +162,7 @@ def test_table_9_scores_every_map_and_says_what_the_rest_needs(lines, eight):
     assert {"ccam-simclr", "ccam-fused", "ccam-concatenated", "smooth_grad_cam_pp-moco_v2", "colour_distance"} <= set(
         kinds
     )
-    assert len(kinds) == 5 * 3 + 2
+    assert len(kinds) == 3 + 4 + 3 + 1  # gradients and CCAM of each and fused, one concatenated, three more, colour
     table = nine.tables["table 9"].query("metric == 'DIC'").set_index("model")
     lacking = table.loc["smooth_grad_cam_pp-dino_vits16"]
     assert lacking["paper on isic2017-test"] == "22.0" and "uslnet weights fetch dino_vits16" in lacking["from"]
@@ -174,17 +174,28 @@ def test_table_10_has_every_iteration(lines, eight):
     ten = reproduce.table_10(lines)
     table = ten.tables["table 10"].query("metric == 'DIC'").set_index("model")
     assert list(table.index) == ["Model 4", "Model 5_1", "Model 5_2", "Model 5_3", "Model 5_4"]
-    assert table.loc["Model 5_4", "from"].startswith("needs: uslnet reproduce")
+    assert table.loc["Model 5_4", "from"].startswith("needs: uslnet reproduce table-10 --dataset isic2017")
     assert set(ten.figures) == {"dice", "iterations"}
 
 
 def test_figures(lines, eight):
     split = reproduce.figure_1(lines).figures["split"]
     outlines = reproduce.figure_7(lines).figures["outlines"]
+    assert "isic2017-train · 32 × 32" in reproduce.caption(lines, reproduce.figure_8(lines).stages, "train")
     assert len(split.axes) >= 12 and len(outlines.axes) >= 6 * 5
     found = reproduce.figure_8(lines)
     assert set(found.tables["curves"]["curve"]) == {"threshold x", "threshold 1 − x", "split only", "UM"}
     assert found.tables["open choices"].set_index("variant").loc["as settled", "n_images"] == 16
+
+
+def test_other_epochs_have_runs_of_their_own(lines, eight):
+    nine = reproduce.figure_9(lines, epochs=2)
+    (stage,) = nine.stages.values()
+    rows = stage.manifest.facts["rows"]
+    assert {row["epochs"] for row in rows.values()} == {2}
+    assert all(row["run"].endswith("-2-epochs") for row in rows.values())
+    assert set(nine.tables["scores"]["epochs"]) == {"2"}
+    assert {row["epochs"] for row in reproduce.figure_9(lines).stages[0].manifest.facts["rows"].values()} == {1}
 
 
 def test_figure_9_trains_four_alike_but_for_their_labels(lines, eight):
@@ -197,13 +208,14 @@ def test_figure_9_trains_four_alike_but_for_their_labels(lines, eight):
     }
     settings = [stage.manifest.settings for stage in stages.values()]
     assert all(each == settings[0] for each in settings)
+    assert list(nine.tables["differences"]["model"]) == ["UM"] * 3
     assert len({stage.manifest.inputs["04-labels"] for stage in stages.values()}) == 4
 
 
 def test_options_change_one_thing_each(lines, eight):
     more = reproduce.options(lines, epochs=1)
     (stage,) = more.stages.values()
-    names = ["without the ¼", "with the ¼", "iteration 1, started again", "iteration 1, gone on"]
+    names = ["as settled", "with the ¼", "maps of one encoder", "iteration 1, started again", "iteration 1, gone on"]
     assert list(stage.manifest.facts["rows"]) == names
 
 
@@ -216,6 +228,38 @@ def test_several_seeds_give_mean_and_spread(base, eight):
     means = [rows.query("model == 'Model 4'")["DIC"].mean() for rows in reproduce.scores_of(found.stages).values()]
     assert means[0] != means[1]
     assert f"{100 * np.mean(means):.1f}" in table.loc["Model 4", "ours on isic2017-validation"]
+
+
+def test_chapter_7_follows_the_maps_that_are_there(tiny, train, lay_out, tmp_path):
+    """Evaluating with the profile's own settings neither trains CCAM anew nor drops an encoder."""
+    data = lay_out(tmp_path / "data", train=16, validation=6)
+    config = tiny("isic2017", saliency={"epochs": 3, "alpha": 0.5})
+    config = config.model_copy(update={"encoders": ENCODERS})
+    run = Run(tmp_path / "runs" / "isic2017-quick", config, data)
+    pipeline.prepare_images(run, "train")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(health, "STUCK", 9.0)
+        pipeline.learn_all_features(run)
+        train(run)
+    plain = Run(run.folder, tiny("isic2017"), data)
+    before = made(run)
+    stage = pipeline.evaluate(plain)
+    assert {name: made(run)[name] for name in before} == before
+    parts = [np.load(run.open(f"03-saliency/ccam-{each}/validation") / "maps.npy") for each in ENCODERS]
+    fused = np.load(run.open("03-saliency/ccam-fused/validation") / "maps.npy")
+    assert np.allclose(fused, np.mean(parts, axis=0), atol=1e-6)
+    found = np.load(stage / "predictions.npy")[0]
+    assert np.array_equal(found, pipeline.load_maps(run.open("03-saliency/ccam-fused/validation"), 32) > 0.5)
+    line = pipeline.line_of(plain, ENCODERS, 1)
+    assert line.folder == run.folder and line.config.encoders == ENCODERS
+    assert line.config.saliency.alpha == 0.5 and line.config.saliency.epochs == 3, "as it was made"
+    pipeline.table_9(line)
+    assert {name: made(run)[name] for name in before} == before, "no head was trained again"
+
+
+def test_the_seed_of_the_run_at_hand(base, tmp_path):
+    assert reproduce.base_seed(base.folder, [1, 2]) == 0
+    assert reproduce.base_seed(tmp_path, [1, 2]) == 1
 
 
 # --- nothing unasked, nothing silent ---------------------------------------------------------------------------------
@@ -234,7 +278,16 @@ def test_what_is_not_there_is_not_made_unless_asked(base, tmp_path, tiny):
     assert list(stage.manifest.facts["rows"]) == ["Model 1", "Model 2", "Model 4", "Model 5_1"]
     table = found.tables["table 8"].query("metric == 'DIC'").set_index("model")
     assert table.loc["Baseline", "from"].startswith("needs: uslnet reproduce table-8 --dataset isic2017")
+    before_stages = made(here)
+    for item, (make, _) in reproduce.ITEMS.items():
+        nothing = make(lines, complete=False)
+        if item in ("figure-9", "options"):
+            assert nothing.stages == {} and nothing.needs.startswith(f"uslnet reproduce {item} --dataset isic2017")
+            assert nothing.needs in nothing.table("scores").iloc[0, 0]
+            assert nothing.needs in nothing.picture("outlines").data
     assert sorted(path.name for path in here.folder.parent.iterdir()) == before
+    trained = {name for name in made(here) if not name.startswith(("tables", "01-data/masks"))}
+    assert trained <= set(before_stages), "something was trained unasked"
 
 
 def test_synthetic_images_have_no_paper_beside_them(trained_run, tmp_path):

@@ -166,21 +166,21 @@ def test_missing_and_stale_inputs_follow_the_chain(tmp_path: Path) -> None:
     make("01-data/images/train", "images")
     make("02-contrastive/simclr", "encoder", "01-data/images/train")
     assert book.missing_inputs(run, "04") == ["03"]
-    make("03-saliency", "maps", "02-contrastive/simclr")
+    make("03-saliency/main", "maps", "02-contrastive/simclr")
     assert book.missing_inputs(run, "04") == []
     make("02-contrastive/simclr", "another encoder", "01-data/images/train")
     assert book.missing_inputs(run, "04") == ["03"]
     assert book.missing_inputs(run, "00") == []
-    make("03-saliency", "other maps", "02-contrastive/simclr")
-    make("04-labels", "labels", "03-saliency")
+    make("03-saliency/main", "other maps", "02-contrastive/simclr")
+    make("04-labels", "labels", "03-saliency/main")
     make("05-segmenter/iteration-0", "first", "04-labels")
     make("05-segmenter/iteration-1", "second", "05-segmenter/iteration-0")
     assert run.config.refinement.iterations == 3
     assert book.missing_inputs(run, "07") == ["06"], "stopped in the midst of its iterations"
     assert book.missing_inputs(run, "07", iterations=2) == []
     make("02-contrastive/simclr", "a third encoder", "01-data/images/train")
-    with pytest.raises(RunError, match=r"03-saliency of synthetic-quick is stale.*\n  uslnet run 03 --with-inputs"):
-        run.open("03-saliency")
+    with pytest.raises(RunError, match=r"03-saliency/main of synthetic-quick is stale.*\n  uslnet run 03 --with-inputs"):
+        run.open("03-saliency/main")
 
 
 def test_segment_names_the_runs_that_are_there(

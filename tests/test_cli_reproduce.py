@@ -46,7 +46,10 @@ def test_options_reach_the_item_and_files_are_written(asked, tmp_path):
     )
     ((name, lines, options),) = asked
     assert result.exit_code == 0 and name == "table-8" and options == {}
-    assert [line.folder.name for line in lines.values()] == ["synthetic-quick~fused", "synthetic-quick~fused~seed-4"]
+    assert [line.folder.name for line in lines.values()] == [
+        "synthetic-quick~simclr+moco_v2",
+        "synthetic-quick~simclr+moco_v2~seed-4",
+    ]
     assert all(line.config.refinement.iterations == 2 for line in lines.values())
     assert [line.config.seed for line in lines.values()] == [3, 4]
     assert "Model 1" in result.output and "0.500" in result.output

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,8 @@ import pytest
 from PIL import Image
 
 import uslnet_core
-from uslnet_core import pipeline
+from uslnet_core import pipeline, reproduce
+from uslnet_core.contrastive import health
 from uslnet_core.runs import Run
 from uslnet_core.stages import Stage
 
@@ -23,10 +26,9 @@ FORBIDDEN = ("uslnet_core.data.masks", "uslnet_core.evaluation")
 
 def training_modules() -> list[str]:
     """Everything that trains, orients, labels or sets a threshold."""
-    files = [
-        PACKAGE / f"{name}.py" for name in ("uncertainty", "components", "segmenter", "refine", "losses", "encoder")
-    ]
-    files += [*PACKAGE.glob("contrastive/*.py"), *PACKAGE.glob("saliency/*.py"), PACKAGE / "data" / "augment.py"]
+    names = ("uncertainty", "components", "labels", "segmenter", "refine", "losses", "encoder", "transformer", "loop")
+    files = [PACKAGE / f"{name}.py" for name in (*names, "checkpoints", "data/augment")]
+    files += [file for folder in ("contrastive", "saliency", "weights") for file in PACKAGE.glob(f"{folder}/*.py")]
     return sorted(name_of(file) for file in files)
 
 
@@ -155,12 +157,46 @@ def test_scrambled_masks_change_no_trained_byte_and_the_scores(tmp_path, tiny, o
     assert predictions[0] == predictions[1] and scores[0] != scores[1]
 
 
+def test_scrambled_masks_change_no_byte_of_any_ablation(tmp_path, tiny, one_thread, lay_out, monkeypatch):
+    """The fused encoders, every kind of label, a warm start: everything that is trained beside the main line."""
+    monkeypatch.setattr(health, "STUCK", 9.0)
+    data, trained, scores = lay_out(tmp_path / "data", **PARTS), [], []
+    for name in ("runs", "runs-scrambled"):
+        run = Run(tmp_path / name / "isic2017-quick", tiny("isic2017"), data)
+        pipeline.prepare_images(run, "train")
+        pipeline.complete(run)
+        lines = reproduce.open_lines(run, ("simclr", "moco_v2"), 2)
+        found = [
+            reproduce.table_8(lines),
+            reproduce.table_9(lines),
+            reproduce.figure_9(lines),
+            reproduce.options(lines),
+        ]
+        scores.append([(item.stages[0] / "per_image.csv").read_bytes() for item in found])
+        files = {}
+        for path in (tmp_path / name).rglob("*"):
+            place = path.relative_to(tmp_path / name).as_posix()
+            if path.is_file() and path.name != "manifest.json" and not re.search("/(01-data/masks|tables)/", place):
+                files[place] = hashlib.sha256(path.read_bytes()).hexdigest()
+        trained.append(files)
+        if name == "runs":
+            assert scramble(data) == 16
+    assert trained[0] == trained[1] and len(trained[0]) > 100
+    variations = {place.split("/")[0] for place in trained[0]}
+    assert {
+        "isic2017-quick~simclr+moco_v2~model-3",
+        "isic2017-quick~simclr+moco_v2~plain-0.3",
+        "isic2017-quick~simclr+moco_v2~warm",
+    } <= variations
+    assert all(before != after for before, after in zip(*scores, strict=True)), "the scores must notice"
+
+
 def test_the_pipeline_keeps_training_and_scoring_in_different_files() -> None:
     folder = Path(uslnet_core.__file__).parent / "pipeline"
     reads_masks = {}
-    for name in ("images", "features", "saliency", "training", "weights", "scoring"):
+    for name in ("images", "features", "saliency", "training", "variants", "weights", "scoring", "ablations"):
         found = imports((folder / f"{name}.py").read_text(encoding="utf-8"), f"uslnet_core.pipeline.{name}")
         # The package itself hands out everything, so a training module may take from its own files alone.
         whole = {"uslnet_core.pipeline", "uslnet_core.pipeline.scoring"}
         reads_masks[name] = bool(forbidden(found) or found & whole)
-    assert reads_masks == {name: name == "scoring" for name in reads_masks}
+    assert reads_masks == {name: name in ("scoring", "ablations") for name in reads_masks}

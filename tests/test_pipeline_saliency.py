@@ -10,7 +10,7 @@ import torch
 
 from uslnet_core import pipeline
 from uslnet_core.contrastive import health
-from uslnet_core.errors import ConfigError, DataError, TrainingError
+from uslnet_core.errors import ConfigError, DataError, RunError, TrainingError
 from uslnet_core.runs import Run
 
 
@@ -44,7 +44,7 @@ def test_main_maps_are_the_mean_of_the_oriented_ones(run):
 
 def test_heads_do_not_share_their_random_numbers(run):
     streams = [run.open(f"03-saliency/ccam-{who}/train").manifest.settings["stream"] for who in run.config.encoders]
-    assert streams == [0, 1]
+    assert streams == [run.config.stream(who) for who in run.config.encoders] == [0, 1]
 
 
 def test_the_same_head_maps_images_that_it_has_not_seen(run):
@@ -90,6 +90,13 @@ def test_a_source_of_the_readers_own(run):
     assert stage.name == "03-saliency/redness/train" and np.load(stage / "maps.npy").shape == (16, 32, 32)
     assert pipeline.map_with(run, "train", "redness", lambda: redness, {"version": 1}, "").origin == "reused"
     assert pipeline.map_with(run, "train", "redness", lambda: redness, {"version": 2}, "").origin == "made"
+    labels = pipeline.make_saliency(run, run.open("03-saliency/redness/train"))
+    assert labels.manifest.facts["source"] == "redness"
+    with pytest.raises(RunError, match="redness is a source of your own.*pipeline.map_with"):
+        pipeline.main_maps(run, "validation")
+    there = pipeline.map_with(run, "validation", "redness", lambda: redness, {"version": 2}, "")
+    assert pipeline.main_maps(run, "validation").manifest == there.manifest
+    pipeline.make_saliency(run)  # back again
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,7 @@ def made_by(run: Run, number: str, iterations: int | None = None) -> set[str]:
         iterations: as given to the notebooks, if not as the configuration says.
     """
     known, count = DATASETS[run.config.dataset], iterations or run.config.refinement.iterations
+    part = run.config.evaluation.split or known.score_split
     return {
         "01": {f"01-data/images/{known.train_split}"},
         "02": {f"02-contrastive/{name}" for name in run.config.encoders},
@@ -202,10 +203,10 @@ def made_by(run: Run, number: str, iterations: int | None = None) -> set[str]:
         "04": {"04-labels"},
         "05": {"05-segmenter/iteration-0"},
         "06": {f"05-segmenter/iteration-{k}" for k in range(1, count)},
-        "07": {f"07-evaluation/{run.config.evaluation.split or known.score_split}"},
-        "09": {"tables/table-8"},
-        "10": {"tables/table-9"},
-        "11": {"tables/figure-9", "tables/options"},
+        "07": {f"07-evaluation/{part}"},
+        "09": {f"tables/table-8/{part}"},
+        "10": {f"tables/table-9/{part}"},
+        "11": {f"tables/figure-9/{part}", f"tables/options/{part}"},
     }.get(number, set())
 
 

@@ -213,13 +213,15 @@ def run(
         extra.setdefault("01", {})["strict"] = True
         numbers = sorted({"01", *numbers})  # what is there may have been made without files that could not be read
     common = common_parameters(dataset, profile, data, seed, name, runs)
-    encoders = next((values["encoders"] for values in extra.values() if values.get("encoders")), None)
-    if encoders:  # which encoders there are is the whole run's affair: earlier notebooks that are run get it, too
-        for number in available:
+    if init := extra.get("02", {}).get("init"):  # kernels run in another folder
+        extra["02"]["init"] = str(Path(init).resolve()) if Path(init).is_file() else init
+    encoders = next((extra[n]["encoders"] for n in ("02", "03") if extra.get(n, {}).get("encoders")), None)
+    if encoders:  # which encoders there are is the run's affair: both chapters get it, also if one is made as an input
+        for number in ("02", "03"):
             extra.setdefault(number, {}).update(parameters.known_to(available[number], {"encoders": encoders}))
     target = books.open_run(**common, encoders=tuple(encoders) if encoders else None)
     check_data_folder(target)
-    counts = {n: extra.get(n, {}).get("iterations") for n in numbers}
+    counts = {n: extra.get(n, {}).get("iterations") if n in ("06", "07") else None for n in numbers}
     first = sorted(
         {n for number in numbers for n in books.missing_inputs(target, number, counts[number])} - set(numbers)
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NAMES = ("table-8", "table-9", "table-10", "figure-1", "figure-7", "figure-8", "figure-9", "options")
+ENCODERS = ("simclr", "moco_v1", "moco_v2")  # table 9 compares all three, at any profile
 WITH_EPOCHS = ("figure-9", "options")
 
 
@@ -25,8 +26,9 @@ def reproduce(
     dataset: Annotated[str, typer.Option(help="synthetic, isic2017, isic2018, ph2 or folder")] = "synthetic",
     profile: Annotated[str, typer.Option(help="quick, workshop or paper")] = "quick",
     data: Annotated[str, typer.Option(help="folder that holds the dataset (default: USLNET_DATA, else data/)")] = "",
+    split: Annotated[str, typer.Option(help="part that is scored (default: the dataset's own choice)")] = "",
     seeds: Annotated[str, typer.Option(help="one seed or several: 0, or 0,1,2")] = "0",
-    encoders: Annotated[str, typer.Option(help="whose maps are fused (default: all three; quick: the run's own)")] = "",
+    encoders: Annotated[str, typer.Option(help="default: all three; in quick the run's own, save for table-9")] = "",
     iterations: Annotated[int | None, typer.Option(help="of the segmenter (default: 5; quick: 3)")] = None,
     epochs: Annotated[int | None, typer.Option(help="figure-9 and options: of each of their trainings")] = None,
     name: Annotated[str, typer.Option(help="tells runs of one dataset and profile apart")] = "",
@@ -42,22 +44,19 @@ def reproduce(
     check_choice("table or figure", item, [*NAMES, "all"])
     check_choice("device", device, ("auto", "cpu", "gpu"))
     numbers, names = whole_numbers(seeds), encoder_names(encoders)
-    run = book.open_run(
-        dataset=dataset,
-        profile=profile,
-        data=str(book.data_folder(data)),
-        seed=numbers[0],
-        name=name,
-        runs=str(book.runs_folder(runs)),
-        compute={"device": device},
-    )
+    places = {"data": str(book.data_folder(data)), "runs": str(book.runs_folder(runs))}
+    chosen = {"evaluation": {"split": split or None}, "compute": {"device": device}}
+    run = book.open_run(dataset=dataset, profile=profile, name=name, seed=numbers[0], **places, **chosen)
+    first = reproduce.base_seed(run.folder, numbers)
+    run = replace(run, config=run.config.model_copy(update={"seed": first}))
     if run.data is not None:
         need_folder(dataset, run.data)
     folder = Path(out_folder) if out_folder else run.folder / "reproduced"
     with bars() as report:
         run = replace(run, progress=report)
         for each in NAMES if item == "all" else [item]:
-            lines = reproduce.open_lines(run, names, iterations, numbers)
+            compared = names or (list(ENCODERS) if each == "table-9" else None)
+            lines = reproduce.open_lines(run, compared, iterations, numbers)
             options: dict[str, Any] = {"epochs": epochs} if each in WITH_EPOCHS else {}
             found = reproduce.ITEMS[each][0](lines, **options)
             files = reproduce.save(found, folder, each)
@@ -86,8 +85,20 @@ def whole_numbers(text: str) -> list[int]:
 
 
 def encoder_names(text: str) -> list[str] | None:
-    """Read encoders: ``simclr,moco_v2``; None if none are given."""
-    return parse_list(text, "list[str]") if text else None
+    """Read encoders: ``simclr,moco_v2``; None if none are given.
+
+    Raises:
+        ConfigError: it is no list of encoders.
+    """
+    from uslnet_core.errors import ConfigError
+    from uslnet_core.weights import CHECKPOINTS
+
+    names = parse_list(text, "list[str]") if text else None
+    if text and not names:
+        raise ConfigError(f"--encoders {text!r}: expected names, for example simclr,moco_v2.")
+    for name in names or []:
+        check_choice("encoder", name, [*ENCODERS, *CHECKPOINTS])
+    return names
 
 
 def as_table(title: str, frame: pd.DataFrame) -> Table:

@@ -9,6 +9,7 @@ size or augmentation for any stage; the recipes below are this project's own and
 from __future__ import annotations
 
 import difflib
+import zlib
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -227,6 +228,11 @@ class Config(Section):
         if len(set(self.encoders)) < len(self.encoders):
             raise ValueError(f"encoders must differ, but are {', '.join(self.encoders)}")
         return self
+
+    def stream(self, encoder: str) -> int:
+        """Give an encoder's number among the random streams, by its name: encoders do not share what they draw."""
+        known = get_args(Method)
+        return known.index(encoder) if encoder in known else zlib.crc32(encoder.encode())
 
     def recipe(self, method: str) -> Recipe:
         """Fill in what the contrastive section leaves to the method.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,8 +24,8 @@ def make_labels(saliency: Tensor, config: UncertaintyConfig, kind: LabelsConfig 
 
     Returns:
         As the uncertainty module gives it. *Selected* labels are the module's at one threshold, where all that is not
-        the chosen component is background (Model 2 of table 8). *Plain* labels know the threshold and nothing else, and
-        keep every image.
+        the chosen component is background (Model 2 of table 8); every image that has one is kept, however far out it
+        lies. *Plain* labels know the threshold and nothing else, and keep every image.
     """
     kind = kind or LabelsConfig()
     rules = {name: getattr(config, name) for name in RULES}
@@ -31,7 +33,7 @@ def make_labels(saliency: Tensor, config: UncertaintyConfig, kind: LabelsConfig 
         return UncertaintyModule(**config.model_dump())(saliency)
     out = at_threshold(saliency, kind.threshold, **rules)
     if kind.kind == "selected":
-        return out
+        return replace(out, keep=(out.label == 1).flatten(1).any(1))
     everything = (saliency > kind.threshold).to(saliency.dtype)
     kept = torch.ones(len(saliency), dtype=torch.bool, device=saliency.device)
     return UncertaintyOutput(everything, kept, torch.zeros_like(out.reason_code), out.regions)

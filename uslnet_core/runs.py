@@ -72,7 +72,7 @@ class Run:
         if self.config.profile != "quick":
             parts.append(f"--profile {self.config.profile}")
         if self.config.seed:
-            parts.append(f"--seed {self.config.seed}")
+            parts.append(f"--{'seeds' if words.startswith('reproduce') else 'seed'} {self.config.seed}")
         return " ".join(parts + ([f"--name {name}"] if name else [])) + self.options
 
     def command(self, notebook: str) -> str:
@@ -217,7 +217,7 @@ class Run:
                     files=files,
                     facts=facts,
                     versions=versions(),
-                    config=self.config.model_dump(mode="json"),
+                    config=described(self.config),
                 )
                 (fresh / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
                 origin = "made"
@@ -262,3 +262,10 @@ def upstream(run: Run, stage: Stage) -> list[Stage]:
         found[each.name] = each
         waiting += [run.open(name) for name in each.manifest.inputs if name not in found]
     return [found[name] for name in sorted(found)]
+
+
+def described(config: Config) -> dict[str, Any]:
+    """Give a configuration as JSON values for a manifest; a start that is a file is told by its name alone."""
+    content = config.model_dump(mode="json")
+    content["contrastive"]["init"] = Path(config.contrastive.init).name
+    return content

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from uslnet_core.compute import generator
+from uslnet_core.contrastive import pretrain as contrastive
 from uslnet_core.contrastive.heads import embed, projection_head
 from uslnet_core.contrastive.infonce import info_nce, uniform_level
 from uslnet_core.contrastive.moco import MoCo, queue_length
@@ -130,6 +131,20 @@ def test_a_queue_longer_than_half_the_images_is_refused(tiny):
     assert queue_length(tiny(contrastive={"queue": 8}).recipe("moco_v2"), 16) == 8
     with pytest.raises(ConfigError, match=r"queue is 9, but there are 16 images.*Take 8 or fewer"):
         build(tiny, queue=9)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 7, 10, 13, 17])
+def test_no_group_has_one_image_alone(tiny, count):
+    groups = build(tiny, groups=4)._groups(torch.zeros(count, 3, 4, 4))
+    assert sum(map(len, groups)) == count and min(map(len, groups)) >= 2
+
+
+def test_encoders_start_and_draw_apart(tiny, pictures):
+    config = tiny()
+    numbers = [config.stream(name) for name in ("simclr", "moco_v1", "moco_v2", "fused", "dino_vits16")]
+    assert numbers[:3] == [0, 1, 2] and len(set(numbers)) == 5
+    weights = [contrastive.build(pictures, config, config.recipe(m), None).encoder for m in ("moco_v1", "moco_v2")]
+    assert not torch.equal(*(encoder.stem[0].weight for encoder in weights))
 
 
 def test_uniform_level_hangs_on_the_queue(tiny):

@@ -35,6 +35,8 @@ def test_a_local_file_is_where_a_training_starts(run, save, originals):
     assert torch.equal(encoder.layer4[1].conv2.weight, originals["resnet18"].layer4[1].conv2.weight)
     facts = stage.manifest.facts["start"]
     assert facts["layout"] == "moco" and facts["architecture"] == "resnet18" and 0 < facts["fraction"] < 1
+    assert stage.manifest.settings["contrastive"]["init"] == "file.pth" == stage.manifest.config["contrastive"]["init"]
+    assert encoder.layer4[1].conv2.dilation == (2, 2), "it learnt with stride 2, whatever the profile says"
     further = pipeline.learn_features(changed(start, contrastive={"epochs": 1}))
     assert further.origin == "made" and "health" in further.manifest.facts
     assert not torch.equal(pipeline.load_encoder(start).layer4[1].conv2.weight, encoder.layer4[1].conv2.weight)

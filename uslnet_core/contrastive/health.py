@@ -69,7 +69,7 @@ def check_health(history: pd.DataFrame, recipe: Recipe) -> dict[str, float | str
     if last["uniformity"] > COLLAPSED:
         raise TrainingError(collapse(last, recipe, "At the end "))
     if share > STUCK:
-        sooner = f" Or let the key encoder follow sooner (contrastive.momentum, now {recipe.momentum})."
+        sooner = f" Or let the key encoder follow sooner or later (contrastive.momentum, now {recipe.momentum})."
         more = "" if recipe.method == "simclr" else sooner
         raise TrainingError(
             f"The contrastive loss of {recipe.method}, {last['loss']:.3f}, is stuck at its uniform level "

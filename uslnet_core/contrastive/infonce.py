@@ -28,9 +28,10 @@ def info_nce(query: Tensor, key: Tensor, negatives: Tensor, temperature: float) 
     """
     if not temperature > 0:
         raise ConfigError(f"temperature must be above 0, got {temperature}.")
-    positive = (query * key).sum(1, keepdim=True)  # (B, 1)
-    others = torch.einsum("bd,bkd->bk", query, negatives) if negatives.ndim == 3 else query @ negatives.T  # (B, K)
-    logits = torch.cat([positive, others], dim=1) / temperature
+    with torch.autocast(query.device.type, enabled=False):  # divided by tau, eight bits would be too few
+        positive = (query * key).sum(1, keepdim=True)  # (B, 1)
+        others = torch.einsum("bd,bkd->bk", query, negatives) if negatives.ndim == 3 else query @ negatives.T  # (B, K)
+        logits = torch.cat([positive, others], dim=1) / temperature
     return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long, device=query.device))
 
 
@@ -60,7 +61,8 @@ def simclr_loss(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     keep[own, (own + count) % (2 * count)] = False
     if not temperature > 0:
         raise ConfigError(f"temperature must be above 0, got {temperature}.")
-    similarity = views @ views.T  # (2B, 2B); one product instead of gathering (2B, 2B − 2, D) negatives
+    with torch.autocast(views.device.type, enabled=False):
+        similarity = views @ views.T  # (2B, 2B); one product instead of gathering (2B, 2B − 2, D) negatives
     positive = (views * keys).sum(1, keepdim=True)
     logits = torch.cat([positive, similarity[keep].view(2 * count, -1)], dim=1) / temperature
     return F.cross_entropy(logits, torch.zeros(2 * count, dtype=torch.long, device=views.device))

@@ -83,7 +83,7 @@ class MoCo(nn.Module):
     def _groups(self, views: Tensor) -> list[Tensor]:
         """Cut a batch into the groups that batch norm sees apart, each of at least two images."""
         number = max(1, min(self.recipe.groups, len(views) // 2))
-        return [group.contiguous(memory_format=torch.channels_last) for group in views.chunk(number)]
+        return [group.contiguous(memory_format=torch.channels_last) for group in views.tensor_split(number)]
 
     @torch.no_grad()
     def _follow(self) -> None:

@@ -81,7 +81,7 @@ def pretrain(
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         warm_up=recipe.warm_up,
-        rng=generator(config.seed, 2),
+        rng=stream(config, method),
         fabric=fabric,
         figures=("loss", "alignment", "uniformity", "spread"),
     )
@@ -106,8 +106,14 @@ def pretrain(
 def build(images: ImageSet, config: Config, recipe: Recipe, start: Encoder | None) -> nn.Module:
     """Build the method's model, its random weights from the run's seed."""
     with torch.random.fork_rng(devices=[]):  # initial weights come from torch's global stream
-        torch.manual_seed(config.seed)
+        torch.manual_seed(config.seed + 7919 * config.stream(recipe.method))
         encoder = start or Encoder(config.backbone)
         encoder.set_last_stride(recipe.last_stride)
         model = METHODS[recipe.method](encoder.train().requires_grad_(True), recipe, len(images))
     return model.to(memory_format=torch.channels_last)
+
+
+def stream(config: Config, method: str) -> torch.Generator:
+    """Make the stream that orders a method's images and draws its views."""
+    number = config.stream(method)
+    return generator(config.seed, 2, number) if number else generator(config.seed, 2)

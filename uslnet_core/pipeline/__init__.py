@@ -1,10 +1,19 @@
 """One function per stage: what it reads, what it computes, what it writes.
 
 Each takes a :class:`~uslnet_core.runs.Run`, opens the stages it needs (a missing one names the notebook that makes it)
-and returns its own stage, made now or reused. Masks appear in :mod:`uslnet_core.pipeline.scoring` alone.
+and returns its own stage, made now or reused. Masks are read by :mod:`uslnet_core.pipeline.scoring`, and by
+:mod:`uslnet_core.pipeline.ablations` when all that a table needs is trained.
 """
 
-from uslnet_core.pipeline.ablations import ENCODER_TITLES, TRANSFORMERS, figure_9, options, table_8, table_9
+from uslnet_core.pipeline.ablations import (
+    ENCODER_TITLES,
+    PLAIN_THRESHOLDS,
+    TRANSFORMERS,
+    figure_9,
+    options,
+    table_8,
+    table_9,
+)
 from uslnet_core.pipeline.features import (
     fabric_of,
     learn_all_features,
@@ -28,6 +37,7 @@ from uslnet_core.pipeline.saliency import (
     load_saliency,
     main_maps,
     make_saliency,
+    map_like,
     map_part,
     map_with,
     source_name,
@@ -59,6 +69,7 @@ from uslnet_core.pipeline.weights import load_weights, save_weights
 
 __all__ = [
     "ENCODER_TITLES",
+    "PLAIN_THRESHOLDS",
     "TRANSFORMERS",
     "build_source",
     "complete",
@@ -86,6 +97,7 @@ __all__ = [
     "main_maps",
     "make_labels",
     "make_saliency",
+    "map_like",
     "map_part",
     "map_with",
     "model_name",

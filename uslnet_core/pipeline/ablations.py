@@ -14,10 +14,19 @@ from typing import Any
 import numpy as np
 
 from uslnet_core.data.images import ImageSet
-from uslnet_core.errors import DataError, RunError
 from uslnet_core.labels import select_component
 from uslnet_core.pipeline.features import fabric_of, learn_features
-from uslnet_core.pipeline.saliency import CONCATENATED, FUSED, load_maps, main_maps, map_part, source_name
+from uslnet_core.pipeline.images import train_split
+from uslnet_core.pipeline.saliency import (
+    CONCATENATED,
+    FUSED,
+    load_maps,
+    main_maps,
+    make_saliency,
+    map_like,
+    map_part,
+    source_name,
+)
 from uslnet_core.pipeline.scoring import images_to_score, model_name, prepare_masks, score_split, write_scores
 from uslnet_core.pipeline.training import load_segmenter, make_labels, starting_encoder, train_iteration
 from uslnet_core.pipeline.variants import complete as complete_run
@@ -25,7 +34,7 @@ from uslnet_core.pipeline.variants import main_encoders, vary
 from uslnet_core.runs import Run
 from uslnet_core.segmenter import predict
 from uslnet_core.stages import Stage
-from uslnet_core.weights import need
+from uslnet_core.weights import CHECKPOINTS
 
 TRAINED_BEFORE = ("01-data", "02-contrastive", "03-saliency")
 TRANSFORMERS = {"MoCo v3": "moco_v3_vits", "DINO": "dino_vits16", "DINOv2": "dinov2_vits14"}
@@ -48,8 +57,8 @@ class Model:
     maps: Callable[[], np.ndarray]
 
 
-def table_8(run: Run, *, complete: bool = True) -> Stage:
-    """Score the Baseline and Models 1 to 5 (table 8), and all iterations (table 10), as ``tables/table-8``.
+def table_8(run: Run, *, complete: bool = True) -> Stage | None:
+    """Score the Baseline and Models 1 to 5 (table 8), and all iterations (table 10), as ``tables/table-8/<split>``.
 
     Baseline: Smooth Grad-CAM++ on MoCo v2 (or the run's one encoder), cut at the threshold. Model 1: CCAM, fused, in
     its place. Model 2: of that the most central component. Model 3: a segmenter that learns Model 2's masks with plain
@@ -70,8 +79,8 @@ def table_8(run: Run, *, complete: bool = True) -> Stage:
     size, threshold = ImageSet.open(images.folder).size, run.config.evaluation.threshold
     models = []
     encoder = starting_encoder(run)
-    if complete or run.has(f"03-saliency/smooth_grad_cam_pp-{encoder}/{split}"):
-        models.append(map_model("Baseline", map_part(run, split, "smooth_grad_cam_pp", encoder), size))
+    if baseline := maps_of(run, split, "smooth_grad_cam_pp", encoder, complete=complete):
+        models.append(map_model("Baseline", baseline, size))
     ccam = main_maps(run, split)
     models.append(map_model("Model 1", ccam, size))
     rules = run.config.uncertainty
@@ -85,8 +94,8 @@ def table_8(run: Run, *, complete: bool = True) -> Stage:
     return score_models(run, "table-8", split, models)
 
 
-def table_9(run: Run, *, complete: bool = True) -> Stage:
-    """Score every encoder with every kind of map, cut at the threshold (table 9), as ``tables/table-9``.
+def table_9(run: Run, *, complete: bool = True) -> Stage | None:
+    """Score every encoder with every kind of map, cut at the threshold (table 9), as ``tables/table-9/<split>``.
 
     Args:
         run: the line.
@@ -100,26 +109,28 @@ def table_9(run: Run, *, complete: bool = True) -> Stage:
         complete_run(run, 0)
     images = images_to_score(run, split)
     size, wanted = ImageSet.open(images.folder).size, []
-    encoders = main_encoders(run)
-    for cam in ("smooth_grad_cam_pp", "ccam", "grad_cam", "grad_cam_pp", "freq_cam"):
+    encoders, several = main_encoders(run), len(main_encoders(run)) > 1
+    for cam in ("smooth_grad_cam_pp", "ccam"):
         wanted += [(cam, name) for name in encoders]
-        wanted += [(cam, FUSED)] if len(encoders) > 1 else []
-    wanted += [("ccam", CONCATENATED)] if len(encoders) > 1 else []
+        wanted += [(cam, FUSED)] if several else []
+    wanted += [("ccam", CONCATENATED)] if several else []
+    best = "moco_v2" if "moco_v2" in encoders else encoders[0]  # the paper's strongest alone
+    wanted += [(cam, best) for cam in ("grad_cam", "grad_cam_pp", "freq_cam")]
     wanted.append(("colour_distance", None))
     models = []
     for cam, name in wanted:
-        source = source_name(run, cam, name)
-        if complete or run.has(f"03-saliency/{source}/{split}"):
-            models.append(map_model(source, map_part(run, split, cam, name), size))
+        if stage := maps_of(run, split, cam, name, complete=complete):
+            models.append(map_model(source_name(run, cam, name), stage, size))
     for name in TRANSFORMERS.values():
-        if run.has(f"02-contrastive/{name}") or (complete and public_file(run, name)):
+        there = complete and public_file(run, name)
+        if there:
             learn_features(run, name)
-            stage = map_part(run, split, "smooth_grad_cam_pp", name)
+        if stage := maps_of(run, split, "smooth_grad_cam_pp", name, complete=there):
             models.append(map_model(source_name(run, "smooth_grad_cam_pp", name), stage, size))
     return score_models(run, "table-9", split, models)
 
 
-def figure_9(run: Run, *, complete: bool = True, epochs: int | None = None) -> Stage:
+def figure_9(run: Run, *, complete: bool = True, epochs: int | None = None) -> Stage | None:
     """Score segmenters that learnt plain labels at 0.3, 0.5 and 0.7 beside the one that learnt the module's (figure 9).
 
     Args:
@@ -128,7 +139,7 @@ def figure_9(run: Run, *, complete: bool = True, epochs: int | None = None) -> S
         epochs: of each of the four; by default those of iteration 0.
 
     Returns:
-        The stage ``tables/figure-9``, as :func:`table_8` writes it.
+        The stage ``tables/figure-9/<split>``, as :func:`table_8` writes it.
     """
     if complete:
         complete_run(run, 0)
@@ -142,8 +153,10 @@ def figure_9(run: Run, *, complete: bool = True, epochs: int | None = None) -> S
     return score_models(run, "figure-9", split, models)
 
 
-def options(run: Run, *, complete: bool = True, epochs: int | None = None) -> Stage:
-    """Score what the paper leaves open in training: the factor ¼, and a warm start of iteration 1 (``tables/options``).
+def options(run: Run, *, complete: bool = True, epochs: int | None = None) -> Stage | None:
+    """Score what the paper leaves open in training (``tables/options/<split>``).
+
+    The factor ¼ of the printed loss, maps of one encoder in place of all, and a warm start of iteration 1.
 
     Args:
         run: the line.
@@ -159,14 +172,20 @@ def options(run: Run, *, complete: bool = True, epochs: int | None = None) -> St
     images = images_to_score(run, split)
     usual = labelled_otherwise(run, "um", {}, complete=complete, epochs=epochs)
     literal = labelled_otherwise(run, "literal", {}, complete=complete, epochs=epochs, segmenter={"literal": True})
-    models += [segmenter_model("without the ¼", *usual, images)] if usual else []
+    models += [segmenter_model("as settled", *usual, images)] if usual else []
     models += [segmenter_model("with the ¼", *literal, images)] if literal else []
+    if len(main_encoders(run)) > 1:
+        alone = one_encoder(run, complete=complete, epochs=epochs)
+        models += [segmenter_model("maps of one encoder", *alone, images)] if alone else []
     first = [*TRAINED_BEFORE, "04-labels", "05-segmenter/iteration-0"]
     for name, warm in {"iteration 1, started again": False, "iteration 1, gone on": True}.items():
         changed = {"refinement": {"warm_start": warm, "iterations": 2}}
         varied = vary(run, "warm" if warm else "cold", first if complete else (), **changed)
-        if complete or varied.has("05-segmenter/iteration-1"):
+        second = "05-segmenter/iteration-1"
+        if complete:
             models.append(segmenter_model(name, varied, train_iteration(varied, 1), images))
+        elif varied.has(second):
+            models.append(segmenter_model(name, varied, varied.open(second), images))
     return score_models(run, "options", split, models)
 
 
@@ -177,13 +196,42 @@ def labelled_otherwise(
     run: Run, label: str, kind: dict[str, Any], *, complete: bool, epochs: int | None = None, **changes: Any
 ) -> tuple[Run, Stage] | None:
     """Train iteration 0 of a variation on other labels; ``None`` if it is not there and shall not be made."""
-    if epochs:
-        changes["refinement"] = {"first_epochs": epochs}
+    label, changes = with_epochs(run, label, changes, epochs)
     varied = vary(run, label, TRAINED_BEFORE if complete else (), labels=kind, **changes)
     if complete:
         make_labels(varied)
         return varied, train_iteration(varied, 0)
     first = "05-segmenter/iteration-0"
+    return (varied, varied.open(first)) if varied.has(first) else None
+
+
+def with_epochs(run: Run, label: str, changes: dict[str, Any], epochs: int | None) -> tuple[str, dict[str, Any]]:
+    """Train iteration 0 of a variation for another number of epochs, and say so in its label."""
+    if epochs is None or epochs == run.config.refinement.first_epochs:
+        return label, changes
+    return f"{label}-{epochs}-epochs", changes | {"refinement": {"first_epochs": epochs}}
+
+
+def maps_of(run: Run, split: str, cam: str, name: str | None, *, complete: bool) -> Stage | None:
+    """Open the maps of a source, or make them if that is asked for; ``None`` if they are not there."""
+    source = source_name(run, cam, name)
+    if run.has(f"03-saliency/{source}/{split}"):
+        return run.open(f"03-saliency/{source}/{split}")
+    trained = f"03-saliency/{source}/{train_split(run)}"
+    if cam == "ccam" and run.has(trained):
+        return map_like(run, split, run.open(trained))
+    return map_part(run, split, cam, name) if complete else None
+
+
+def one_encoder(run: Run, *, complete: bool, epochs: int | None) -> tuple[Run, Stage] | None:
+    """Train iteration 0 on the maps of the encoder that the segmenter starts from, alone."""
+    label, changes = with_epochs(run, "one-encoder", {"encoders": (starting_encoder(run),)}, epochs)
+    varied = vary(run, label, ("01-data", "02-contrastive") if complete else (), **changes)
+    first = "05-segmenter/iteration-0"
+    if complete:
+        make_saliency(varied)
+        make_labels(varied)
+        return varied, train_iteration(varied, 0)
     return (varied, varied.open(first)) if varied.has(first) else None
 
 
@@ -201,12 +249,12 @@ def segmenter_model(name: str, run: Run, stage: Stage, images: Stage) -> Model:
     return Model(name, stage, maps)
 
 
-def score_models(run: Run, table: str, split: str, models: Sequence[Model]) -> Stage:
-    """Score models side by side and write them as one stage."""
+def score_models(run: Run, table: str, split: str, models: Sequence[Model]) -> Stage | None:
+    """Score models side by side and write them as one stage, ``tables/<table>/<split>``; ``None`` without models."""
     if not models:
-        raise RunError(f"{run.folder.name} has nothing for {table} yet. Make it:\n  {run.remedy or run.command('09')}")
-    images, masks = images_to_score(run, split), prepare_masks(run, split)
-    rows = {m.name: {"run": m.stage.run_name, "stage": m.stage.name} for m in models}
+        return None
+    fabric, images, masks = fabric_of(run), images_to_score(run, split), prepare_masks(run, split)
+    rows = {m.name: {"run": m.stage.run_name, "stage": m.stage.name, "epochs": epochs_of(m.stage)} for m in models}
 
     def compute(folder: Path) -> dict[str, Any]:
         maps = {model.name: model.maps() for model in models}
@@ -218,14 +266,17 @@ def score_models(run: Run, table: str, split: str, models: Sequence[Model]) -> S
         "evaluation": run.config.evaluation.model_dump(mode="json", exclude={"split"}),
         "rules": run.config.uncertainty.model_dump(mode="json"),
         "split": split,
+        "precision": fabric.strategy.precision.precision,
     }
     inputs = [images, *([masks] if masks else [])]
-    return run.make(f"tables/{table}", compute, settings=settings, inputs=inputs)
+    return run.make(f"tables/{table}/{split}", compute, settings=settings, inputs=inputs, device=str(fabric.device))
+
+
+def epochs_of(stage: Stage) -> int | None:
+    """Give the epochs that a segmenter's stage was trained for; ``None`` for maps."""
+    return stage.manifest.settings.get("refinement", {}).get("epochs")
 
 
 def public_file(run: Run, name: str) -> bool:
-    """Say whether a public checkpoint's file is there."""
-    try:
-        return bool(run.weights and need(name, run.weights))
-    except DataError:
-        return False
+    """Say whether a public checkpoint's file is there; whether it is what it should be is said when it is loaded."""
+    return run.weights is not None and (run.weights / CHECKPOINTS[name].file).exists()

@@ -10,7 +10,7 @@ from torch import nn
 
 from uslnet_core.checkpoints import DiskKeeper
 from uslnet_core.compute import make_fabric
-from uslnet_core.config import Config, Method, Recipe, check_choice
+from uslnet_core.config import Method, Recipe, check_choice
 from uslnet_core.contrastive.heads import projection_head
 from uslnet_core.contrastive.pretrain import pretrain
 from uslnet_core.data.images import ImageSet
@@ -77,12 +77,13 @@ def train_encoder(run: Run, method: str) -> Stage:
     if recipe.init:
         start, report = load_start(recipe.init, run)
         settings |= {"init": report.sha256, "normalised": report.normalised}
+        settings["contrastive"]["init"] = report.source  # a name: where the file lies is nobody's affair
     stage_name = f"02-contrastive/{method}"
     keeper = DiskKeeper(run.folder, stage_name)
 
     def compute(folder: Path) -> dict[str, Any]:
         if recipe.epochs == 0:  # a public start, as it is; its head was dropped
-            start.set_last_stride(1, dilation=recipe.last_stride)
+            start.set_last_stride(1, dilation=PUBLIC_STRIDE)
             save_weights(start, folder / "encoder.safetensors")
             return {"start": report.facts()}
         image_set = ImageSet.open(images.folder)
@@ -155,9 +156,12 @@ def load_head(run: Run, name: str | None = None) -> nn.Module | None:
     return load_weights(projection_head(channels, recipe), stage / "head.safetensors")
 
 
-def view_recipe(config: Config, name: str) -> Recipe:
-    """Give the recipe whose views an encoder is asked about; public ones are shown MoCo v2's, the mildest common."""
-    return config.recipe(name if name in METHODS else "moco_v2")
+def view_recipe(run: Run, name: str) -> Recipe:
+    """Give the recipe whose views an encoder is asked about: its own; public ones are shown MoCo v2's, the mildest."""
+    settings = run.open(f"02-contrastive/{name}").manifest.settings
+    if "contrastive" in settings:
+        return Recipe(**as_fields(settings["contrastive"]))
+    return run.config.recipe("moco_v2")
 
 
 def as_fields(settings: dict[str, Any]) -> dict[str, Any]:
@@ -167,7 +171,8 @@ def as_fields(settings: dict[str, Any]) -> dict[str, Any]:
 
 def learnt_stride(settings: dict[str, Any]) -> int:
     """Give the last stride that an encoder learnt with; read at stride 1, its filters are dilated by as much."""
-    return PUBLIC_STRIDE if "public" in settings else settings["contrastive"]["last_stride"]
+    untouched = "public" in settings or settings["contrastive"]["epochs"] == 0
+    return PUBLIC_STRIDE if untouched else settings["contrastive"]["last_stride"]
 
 
 def common_settings(run: Run, fabric: Fabric) -> dict[str, Any]:

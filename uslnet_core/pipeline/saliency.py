@@ -7,6 +7,7 @@ trained on the training part alone. ``03-saliency/main`` are the maps that label
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from uslnet_core.config import check_choice
 from uslnet_core.contrastive.views import random_view
 from uslnet_core.data.images import ImageSet
+from uslnet_core.errors import RunError
 from uslnet_core.folders import link_or_copy
 from uslnet_core.pipeline.features import (
     as_fields,
@@ -60,14 +62,19 @@ def source_name(run: Run, cam: str | None = None, encoder: str | None = None) ->
     return f"{cam}-{encoder or (run.config.encoders[0] if len(run.config.encoders) == 1 else together)}"
 
 
-def make_saliency(run: Run) -> Stage:
+def make_saliency(run: Run, source: Stage | None = None) -> Stage:
     """Make the maps that labels are made of (``03-saliency/main``), and all that they are fused from.
+
+    Args:
+        run: the run.
+        source: the maps to take, of the training part, for example a reader's own as :func:`map_with` gives them; by
+            default the run's configuration says which.
 
     Returns:
         The stage: maps.npy (N, h, w) float32 in [0, 1] of the training images, at the features' resolution; its facts
         name the source, the encoders, and the orientation of each CCAM.
     """
-    source = map_part(run, train_split(run))
+    source = source or map_part(run, train_split(run))
     chosen = {"source": source.name.split("/")[1], "encoders": list(run.config.encoders)}
 
     def compute(folder: Path) -> dict[str, Any]:
@@ -97,7 +104,7 @@ def map_part(run: Run, split: str, cam: str | None = None, encoder: str | None =
     if kind == "ccam":
         trained = train_head(run, who)
         return trained if split == train_split(run) else map_with_head(run, split, trained)
-    return map_with(run, split, name, partial(build_source, run, kind, who), source_settings(run, kind), who)
+    return map_with(run, split, name, partial(build_source, run, kind, who), source_settings(run, kind, who), who)
 
 
 def train_head(run: Run, who: str) -> Stage:
@@ -106,7 +113,7 @@ def train_head(run: Run, who: str) -> Stage:
     names = list(config.encoders) if who == CONCATENATED else [who]
     images = run.open(f"01-data/images/{split}")
     features = [run.open(f"02-contrastive/{name}") for name in names]
-    stream = config.encoders.index(who) if who in config.encoders else 0  # heads do not share their random numbers
+    stream = config.stream(who)  # heads do not share their random numbers
 
     def compute(folder: Path) -> dict[str, Any]:
         encoders = [load_encoder(run, name) for name in names]
@@ -159,9 +166,11 @@ def map_with(
     fabric, images = fabric_of(run), run.open(f"01-data/images/{split}")
     features = [run.open(f"02-contrastive/{who}")] if who else []
 
-    def compute(folder: Path) -> None:
-        maps = map_images(build(), ImageSet.open(images.folder), fabric, progress=run.progress)
+    def compute(folder: Path) -> dict[str, Any]:
+        source = build()
+        maps = map_images(source, ImageSet.open(images.folder), fabric, progress=run.progress)
         np.save(folder / "maps.npy", check_maps(maps, name))
+        return {"empty": source.empty} if isinstance(source, GradientCAM) else {}
 
     stages = [images, *features, *inputs]
     settings = common_settings(run, fabric) | settings
@@ -171,7 +180,11 @@ def map_with(
 
 def fuse(run: Run, split: str, cam: str) -> Stage:
     """Average one kind of map over the run's encoders."""
-    parts = [map_part(run, split, cam, name) for name in run.config.encoders]
+    return average(run, split, cam, [map_part(run, split, cam, name) for name in run.config.encoders])
+
+
+def average(run: Run, split: str, cam: str, parts: Sequence[Stage]) -> Stage:
+    """Average maps of one kind that are there."""
 
     def compute(folder: Path) -> None:
         np.save(folder / "maps.npy", mean_maps([np.load(part / "maps.npy") for part in parts]))
@@ -200,13 +213,15 @@ SOURCES = ("grad_cam", "grad_cam_pp", "smooth_grad_cam_pp", "freq_cam", "colour_
 
 def second_view(run: Run, who: str, images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     """Draw the other view of each image that a gradient CAM compares it with, as this encoder learnt to."""
-    return random_view(images, view_recipe(run.config, who), rng)
+    return random_view(images, view_recipe(run, who), rng)
 
 
-def source_settings(run: Run, kind: str) -> dict[str, Any]:
+def source_settings(run: Run, kind: str, who: str) -> dict[str, Any]:
     """Give the settings that the maps of a source hang on."""
     options = run.config.saliency
     chosen: dict[str, Any] = {"cam": kind}
+    if "grad" in kind:
+        chosen["views"] = view_recipe(run, who).settings()
     if kind == "freq_cam":
         chosen["frequency"] = options.frequency
     if kind == "smooth_grad_cam_pp":
@@ -255,8 +270,43 @@ def load_maps(stage: Stage, size: int) -> np.ndarray:
 
 def main_maps(run: Run, split: str) -> Stage:
     """Map a part of the data with the source that this run's labels are made of."""
-    cam, _, who = run.open(MAIN).manifest.facts["source"].partition("-")
-    return map_part(run, split, cam, who or None)
+    source = run.open(MAIN).manifest.facts["source"]
+    return map_like(run, split, run.open(f"03-saliency/{source}/{train_split(run)}"))
+
+
+def map_like(run: Run, split: str, stage: Stage) -> Stage:
+    """Map another part of the data as a stage mapped its own, whatever the configuration says now. Nothing is trained.
+
+    Args:
+        run: the run.
+        split: which images.
+        stage: any saliency stage of the training part.
+
+    Raises:
+        RunError: it is a reader's own source, whose function is not known here, and this part is not mapped yet.
+    """
+    name = stage.name.split("/")[1]
+    kind, _, who = name.partition("-")
+    there = f"03-saliency/{name}/{split}"
+    if stage.name == there:
+        return stage
+    if who == FUSED:
+        parts = [map_like(run, split, run.open(each)) for each in stage.manifest.inputs]
+        return average(run, split, kind, parts)
+    if kind == "ccam":
+        return map_with_head(run, split, stage)
+    if kind in SOURCES:
+        settings = {key: value for key, value in stage.manifest.settings.items() if key not in ("seed", "precision")}
+        options = {key: settings[key] for key in ("samples", "noise", "frequency") if key in settings}
+        saliency = run.config.saliency.model_copy(update=options)
+        as_then = replace(run, config=run.config.model_copy(update={"saliency": saliency}))
+        return map_with(run, split, name, partial(build_source, as_then, kind, who), settings, who)
+    if run.has(there):
+        return run.open(there)
+    raise RunError(
+        f"{name} is a source of your own, and its function is not known here. Map these images with it first: "
+        f"pipeline.map_with(run, {split!r}, {name!r}, …), as chapter 3 shows."
+    )
 
 
 def heads_of(run: Run) -> dict[str, pd.DataFrame]:

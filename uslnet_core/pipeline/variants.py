@@ -6,12 +6,13 @@ functions, same rules of reuse. What it shares is linked and takes no room.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from uslnet_core.config import Config
-from uslnet_core.pipeline.features import learn_features
+from uslnet_core.pipeline.features import METHODS, learn_features
 from uslnet_core.pipeline.images import prepare_images, train_split
 from uslnet_core.pipeline.saliency import MAIN, make_saliency
 from uslnet_core.pipeline.training import make_labels, train_iteration
@@ -51,6 +52,9 @@ def whole_stages(run: Run) -> dict[str, Stage]:
 def line_of(run: Run, encoders: Sequence[str], iterations: int, seed: int | None = None, *, share: bool = True) -> Run:
     """Open the run on which the ablations stand: the given one, or a variation with other encoders or another seed.
 
+    Its configuration is what the run's stages were made with, where they are there, so that a run with changed
+    parameters is taken apart as it is.
+
     Args:
         run: the run at hand.
         encoders: whose maps are fused; the segmenter starts from MoCo v2's where it is among them.
@@ -58,9 +62,14 @@ def line_of(run: Run, encoders: Sequence[str], iterations: int, seed: int | None
         seed: another seed than the run's; synthetic images are drawn by it, too.
         share: put the stages that it shares in place; False only opens it and writes nothing.
     """
-    line = replace(run, config=run.config.model_copy(update={"refinement": refined(run.config, iterations)}))
-    if tuple(encoders) != main_encoders(run):
-        label = "fused" if len(encoders) > 1 else encoders[0]
+    own = main_encoders(run)
+    config = as_made(run)
+    config = config.model_copy(
+        update={"encoders": own, "refinement": config.refinement.model_copy(update={"iterations": iterations})}
+    )
+    line = replace(run, config=config)
+    if tuple(encoders) != own:
+        label = "fused" if tuple(encoders) == METHODS else "+".join(encoders)
         line = vary(line, label, ["01-data", "02-contrastive"] if share else [], encoders=tuple(encoders))
     if seed is not None and seed != run.config.seed:
         shared = [] if run.config.dataset == "synthetic" or not share else ["01-data"]
@@ -68,9 +77,26 @@ def line_of(run: Run, encoders: Sequence[str], iterations: int, seed: int | None
     return line
 
 
-def refined(config: Config, iterations: int) -> Any:
-    """Change the number of iterations of a refinement section."""
-    return config.refinement.model_copy(update={"iterations": iterations})
+SECTIONS = {
+    "02-contrastive/": ("backbone", "contrastive"),
+    "03-saliency/main": ("saliency",),
+    "04-labels": ("uncertainty",),
+    "05-segmenter/iteration-0": ("segmenter",),
+    "05-segmenter/iteration-1": ("refinement",),
+}
+
+
+def as_made(run: Run) -> Config:
+    """Read back, from the manifests of a run, the settings that its stages were made with; the rest is configured."""
+    fields, stages = run.config.model_dump(mode="json"), whole_stages(run)
+    for begin, sections in SECTIONS.items():
+        for name, stage in stages.items():
+            if name.startswith(begin):
+                fields |= {section: stage.manifest.config[section] for section in sections}
+    first = stages.get("05-segmenter/iteration-0")
+    if first:
+        fields["refinement"] = fields["refinement"] | {"first_epochs": first.manifest.settings["refinement"]["epochs"]}
+    return Config.model_validate_json(json.dumps(fields))
 
 
 def main_encoders(run: Run) -> tuple[str, ...]:
@@ -81,7 +107,7 @@ def main_encoders(run: Run) -> tuple[str, ...]:
 
 
 def complete(run: Run, iterations: int | None = None) -> list[Stage]:
-    """Make whatever a run lacks, up to a number of iterations; what is there is kept, whatever it was made with.
+    """Make whatever a run lacks, up to a number of iterations; what is there, and follows from what it read, is kept.
 
     Args:
         run: the run.

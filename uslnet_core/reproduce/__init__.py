@@ -17,12 +17,13 @@ from uslnet_core.reproduce.items import (
 )
 from uslnet_core.reproduce.keep import record, save
 from uslnet_core.reproduce.layout import Lines, Reproduced, scores_of
-from uslnet_core.reproduce.lines import caption, open_lines
+from uslnet_core.reproduce.lines import base_seed, caption, open_lines
 
 __all__ = [
     "ITEMS",
     "Lines",
     "Reproduced",
+    "base_seed",
     "caption",
     "figure_1",
     "figure_7",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,15 +12,18 @@ from uslnet_core import figures, pipeline
 from uslnet_core.data.masks import MaskSet
 from uslnet_core.errors import DataError
 from uslnet_core.evaluation import label_variants, over_seeds, scores_by_seed, threshold_curves
+from uslnet_core.labels import RULES
 from uslnet_core.reproduce.layout import (
     Lines,
     Reproduced,
     beside,
+    command_for,
     models_table,
     outlines,
     refined_model,
     scored_alone,
     scores_of,
+    stages_of,
 )
 from uslnet_core.runs import Run
 
@@ -29,7 +33,7 @@ THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 10))
 
 def table_8(lines: Lines, *, complete: bool = True) -> Reproduced:
     """Ablation of the modules: Baseline and Models 1 to 5."""
-    stages = {seed: pipeline.table_8(line, complete=complete) for seed, line in lines.items()}
+    stages = stages_of(partial(pipeline.table_8, complete=complete), lines)
     models = ["Baseline", "Model 1", "Model 2", "Model 3", "Model 4", refined_model(stages)]
     mapping = {model: "Model 5" if model.startswith("Model 5") else model for model in models}
     order = ("Baseline", "Model 1", "Model 2", ("Model 3", "Model 4"), models[-1])
@@ -38,7 +42,9 @@ def table_8(lines: Lines, *, complete: bool = True) -> Reproduced:
 
 def table_9(lines: Lines, *, complete: bool = True) -> Reproduced:
     """Ablation of encoders and kinds of map."""
-    stages = {seed: pipeline.table_9(line, complete=complete) for seed, line in lines.items()}
+    stages = stages_of(partial(pipeline.table_9, complete=complete), lines)
+    if not stages:
+        return Reproduced(needs=command_for("table-9", lines))
     titles, mapping, needs = pipeline.ENCODER_TITLES, {}, {}
     for method, name in pipeline.TRANSFORMERS.items():
         mapping[f"smooth_grad_cam_pp-{name}"] = {"group": "ViT, Smooth Grad-CAM++", "method": method}
@@ -54,11 +60,11 @@ def table_9(lines: Lines, *, complete: bool = True) -> Reproduced:
 
 def table_10(lines: Lines, *, complete: bool = True) -> Reproduced:
     """Iterations of the refinement; scored together with table 8."""
-    stages = {seed: pipeline.table_8(line, complete=complete) for seed, line in lines.items()}
+    stages = stages_of(partial(pipeline.table_8, complete=complete), lines)
     models = ["Model 4", *(f"Model 5_{k}" for k in range(1, 5))]
     found = models_table(lines, stages, 10, {model: model for model in models}, {}, ())
     summary = over_seeds({seed: rows[rows["model"].isin(models)] for seed, rows in scores_of(stages).items()})
-    certain = certain_shares(next(iter(lines.values())))
+    certain = certain_shares(next(iter(lines.values()))) if len(stages) == 1 else {}  # of one seed, or not at all
     theirs = beside(summary, 10, {m: m for m in models}, lines)
     by_seed = scores_by_seed(scores_of(stages)) if len(lines) > 1 else None
     by_seed = by_seed if by_seed is None else by_seed[by_seed["model"].isin(models)]
@@ -93,7 +99,7 @@ def figure_8(lines: Lines, *, complete: bool = True) -> Reproduced:
     """How right labels are along the thresholds, and under the choices that the paper leaves open."""
     run = first_complete(lines, complete)
     saliency, truth = labelled(run)
-    rules = {name: getattr(run.config.uncertainty, name) for name in ("min_area", "neighbours", "rule", "exclusion")}
+    rules = {name: getattr(run.config.uncertainty, name) for name in RULES}
     curves = threshold_curves(saliency, truth, THRESHOLDS, rules)
     settings = run.config.uncertainty.model_dump()
     variants = label_variants(saliency, truth, base=settings)
@@ -103,18 +109,24 @@ def figure_8(lines: Lines, *, complete: bool = True) -> Reproduced:
 
 def figure_9(lines: Lines, *, complete: bool = True, epochs: int | None = None) -> Reproduced:
     """Segmenters taught by plain thresholds beside the one taught by the uncertainty module, after one iteration."""
-    stages = {seed: pipeline.figure_9(line, complete=complete, epochs=epochs) for seed, line in lines.items()}
-    found = scored_alone(stages)
-    seed, line = next(iter(lines.items()))
+    stages = stages_of(partial(pipeline.figure_9, complete=complete, epochs=epochs), lines)
+    pairs = [("UM", f"threshold {t}") for t in pipeline.PLAIN_THRESHOLDS]
+    found = scored_alone("figure-9", lines, stages, pairs)
+    if not stages:
+        return found
+    seed = next(iter(stages))
+    line = lines[seed]
     models = list(pd.read_csv(stages[seed] / "models.csv")["model"])
     found.figures["outlines"] = outlines(line, stages[seed], models)
     return found
 
 
 def options(lines: Lines, *, complete: bool = True, epochs: int | None = None) -> Reproduced:
-    """What the paper leaves open in training: the factor ¼, and going on from the last segmenter."""
-    stages = {seed: pipeline.options(line, complete=complete, epochs=epochs) for seed, line in lines.items()}
-    return scored_alone(stages)
+    """What the paper leaves open in training: the factor ¼, the number of encoders, and a warm start."""
+    stages = stages_of(partial(pipeline.options, complete=complete, epochs=epochs), lines)
+    pairs = [(other, "as settled") for other in ("with the ¼", "maps of one encoder")]
+    pairs.append(("iteration 1, gone on", "iteration 1, started again"))
+    return scored_alone("options", lines, stages, pairs)
 
 
 ITEMS: dict[str, tuple[Callable[..., Reproduced], str]] = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from uslnet_core import pipeline
 from uslnet_core.errors import DataError
 from uslnet_core.reproduce.layout import Lines, Reproduced
 from uslnet_core.reproduce.lines import caption
+from uslnet_core.stages import peek
 
 
 def save(found: Reproduced, folder: Path, name: str, dpi: int = 110) -> list[Path]:
@@ -44,7 +44,12 @@ def record(item: str, lines: Lines, found: Reproduced, folder: Path) -> list[Pat
     seeds = {}
     for seed, stage in found.stages.items():
         manifest = stage.manifest
-        behind = {name: each.manifest for name, each in pipeline.whole_stages(lines[seed]).items()}
+        runs = {row["run"] for row in manifest.facts.get("rows", {}).values()} | {lines[seed].folder.name}
+        behind = {
+            f"{run}/{name}": each.manifest
+            for run in sorted(runs)
+            for name, each in peek(lines[seed].folder.with_name(run)).items()
+        }
         seeds[str(seed)] = {
             "run": stage.run_name,
             "stage": stage.name,
@@ -55,11 +60,12 @@ def record(item: str, lines: Lines, found: Reproduced, folder: Path) -> list[Pat
             "versions": manifest.versions,
             "config": manifest.config,
             "stages": {
-                name: {"seconds": each.seconds, "fingerprint": each.fingerprint, "made_at": each.made_at}
+                name: each.model_dump(include={"seconds", "fingerprint", "made_at", "device"})
                 for name, each in behind.items()
             },
         }
     described = folder / f"{item}.json"
-    content = {"item": item, "caption": caption(lines, found.stages), "seeds": seeds}
+    scored = "train" if item == "figure-8" else ""
+    content = {"item": item, "caption": caption(lines, found.stages, scored), "seeds": seeds}
     described.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return [*files, described]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,11 +32,40 @@ REFINED = "Model 5_2"  # the paper's Model 5; fixed beforehand, and by no score 
 
 @dataclass(frozen=True)
 class Reproduced:
-    """One item: its tables and pictures by name, and the stage of each seed that they were made from."""
+    """One item: its tables and pictures by name, and the stage of each seed that they were made from.
+
+    Attributes:
+        tables: frames, for a page.
+        figures: pictures.
+        stages: by seed; empty if nothing is there.
+        needs: the command that makes what is not there; empty if there is something.
+    """
 
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     figures: dict[str, Figure] = field(default_factory=dict)
     stages: dict[int, Stage] = field(default_factory=dict)
+    needs: str = ""
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Give a table, or in its place one line that says how it is made."""
+        return self.tables.get(name, pd.DataFrame({"not made yet": [self.needs or "there are too few models for it"]}))
+
+    def picture(self, name: str) -> Figure | Any:
+        """Give a picture, or in its place a line of Markdown that says how it is made."""
+        from IPython.display import Markdown
+
+        return self.figures.get(name, Markdown(f"*Not made yet: `{self.needs}`*"))
+
+
+def stages_of(make: Callable[[Run], Stage | None], lines: Lines) -> dict[int, Stage]:
+    """Call a table's function for every seed's line, and keep what is there."""
+    return {seed: stage for seed, line in lines.items() if (stage := make(line)) is not None}
+
+
+def command_for(item: str, lines: Lines) -> str:
+    """Spell the command that makes an item whole."""
+    line = next(iter(lines.values()))
+    return line.spell(f"reproduce {item}")
 
 
 def models_table(
@@ -51,7 +80,7 @@ def models_table(
     per_image = scores_of(stages)
     summary, first = over_seeds(per_image), next(iter(lines.values()))
     scored, real = list(summary["model"].unique()), first.config.dataset != "synthetic"
-    command = first.spell(f"reproduce table-{table}")
+    command = command_for(f"table-{table}", lines)
     wanted = {m: v for m, v in mapping.items() if m in scored or (real and v)}
     lacking = {m: needs.get(m, command) for m in wanted if m not in scored}
     runs = {model: row["run"] for model, row in next(iter(stages.values())).manifest.facts["rows"].items()}
@@ -77,17 +106,24 @@ def models_table(
     return Reproduced(tables, {"dice": plot}, dict(stages))
 
 
-def scored_alone(stages: Mapping[int, Stage]) -> Reproduced:
-    """Lay out models that no table of the paper prints."""
+def scored_alone(item: str, lines: Lines, stages: Mapping[int, Stage], pairs: Sequence[tuple[str, str]]) -> Reproduced:
+    """Lay out models that no table of the paper prints, and the differences of interest, the first minus the second."""
+    if not stages:
+        return Reproduced(needs=command_for(item, lines))
     per_image = scores_of(stages)
-    summary = over_seeds(per_image)
-    models = list(summary["model"].unique())
-    runs = {model: row["run"] for model, row in next(iter(stages.values())).manifest.facts["rows"].items()}
-    table = ablation_table(summary, 8, dict.fromkeys(models), scored_on="ours", runs=runs, with_paper=False)
+    summary, rows = over_seeds(per_image), next(iter(stages.values())).manifest.facts["rows"]
+    models, scored = list(summary["model"].unique()), scored_on(next(iter(lines.values())))
+    runs = {model: row["run"] for model, row in rows.items()}
+    table = ablation_table(summary, 8, dict.fromkeys(models), scored_on=scored, runs=runs, with_paper=False)
+    epochs = {model: str(row["epochs"] or "–") for model, row in rows.items()}
+    table.insert(2, "epochs", table["model"].map(epochs))
     tables = {"scores": table}
-    if len(models) > 1:
-        gains = consecutive_differences(seed_average(per_image), models, ends=False)
-        tables["differences"] = with_text(gains, ["model", "minus"])
+    averaged = seed_average(per_image)
+    gains = [
+        consecutive_differences(averaged, [old, new], ends=False) for new, old in pairs if {new, old} <= set(models)
+    ]
+    if gains:
+        tables["differences"] = with_text(pd.concat(gains), ["model", "minus"])
     by_seed = scores_by_seed(per_image) if len(stages) > 1 else None
     return Reproduced(tables, {"dice": figures.ablation_plot(summary, by_seed=by_seed)}, dict(stages))
 

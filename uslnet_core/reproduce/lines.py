@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from uslnet_core import pipeline
 from uslnet_core.errors import ConfigError
 from uslnet_core.reproduce.layout import Lines, scored_on
 from uslnet_core.runs import Run
-from uslnet_core.stages import Stage
+from uslnet_core.stages import Stage, peek
 
 
 def open_lines(
@@ -44,18 +45,33 @@ def open_lines(
     return there or {run.config.seed: pipeline.line_of(run, own, iterations, share=False)}
 
 
-def caption(lines: Lines, stages: Mapping[int, Stage]) -> str:
-    """Say what a table's numbers stand for: train set, test set, size, profile, seeds, device, date."""
-    line, stage = next(iter(lines.values())), next(iter(stages.values()))
-    config, part = line.config, pipeline.train_split(line)
-    count = line.open(f"01-data/images/{part}").manifest.facts["images"]
-    size, seeds = pipeline.image_size(line), ", ".join(map(str, stages))
-    encoders = " + ".join(pipeline.main_encoders(line))
+def base_seed(run_folder: Path, seeds: Sequence[int]) -> int:
+    """Choose the seed with which a run is opened: the one it was made with, else the first that is asked for."""
+    made = [stage.manifest.settings["seed"] for stage in peek(run_folder).values() if "seed" in stage.manifest.settings]
+    return made[0] if made else seeds[0]
+
+
+def caption(lines: Lines, stages: Mapping[int, Stage], part: str = "") -> str:
+    """Say what numbers stand for: train set, test set, size, profile, seeds, device, date.
+
+    Args:
+        lines: the runs.
+        stages: what the numbers come from, by seed.
+        part: which part of the data was scored, if not the one that scores are for: ``train``.
+    """
+    if not stages:
+        return "nothing is there yet"
+    line, stage = lines[next(iter(stages))], next(iter(stages.values()))
+    config, trained = line.config, pipeline.train_split(line)
+    count = line.open(f"01-data/images/{trained}").manifest.facts["images"]
+    encoders, size, seeds = pipeline.main_encoders(line), pipeline.image_size(line), ", ".join(map(str, stages))
+    features = line.open(f"02-contrastive/{encoders[0]}").manifest
+    scored = f"{config.dataset}-{part}" if part else scored_on(line)
     text = (
-        f"trained on {count} images of {config.dataset}-{part}, no masks · scored on {scored_on(line)} · "
-        f"{size} × {size} pixels · {config.profile} profile, {config.backbone}, {encoders} · "
+        f"trained on {count} images of {config.dataset}-{trained}, no masks · scored on {scored} · "
+        f"{size} × {size} pixels · {config.profile} profile, {features.settings['backbone']}, {' + '.join(encoders)} · "
         f"{'seed' if len(stages) == 1 else 'seeds'} {seeds}{' (single run)' if len(stages) == 1 else ''} · "
-        f"{stage.manifest.device} · {stage.manifest.made_at[:10]}"
+        f"{features.device} · {stage.manifest.made_at[:10]}"
     )
     told = config.dataset == "synthetic" or config.profile == "quick"
     return text + (" · shows how the method behaves; no reproduction of the paper" if told else "")
