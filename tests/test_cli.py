@@ -179,7 +179,9 @@ def test_missing_and_stale_inputs_follow_the_chain(tmp_path: Path) -> None:
     assert book.missing_inputs(run, "07") == ["06"], "stopped in the midst of its iterations"
     assert book.missing_inputs(run, "07", iterations=2) == []
     make("02-contrastive/simclr", "a third encoder", "01-data/images/train")
-    with pytest.raises(RunError, match=r"03-saliency/main of synthetic-quick is stale.*\n  uslnet run 03 --with-inputs"):
+    with pytest.raises(
+        RunError, match=r"03-saliency/main of synthetic-quick is stale.*\n  uslnet run 03 --with-inputs"
+    ):
         run.open("03-saliency/main")
 
 
