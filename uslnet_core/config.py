@@ -251,7 +251,10 @@ class Config(Section):
 
 PROFILES: dict[str, dict[str, Any]] = {
     # The whole book on synthetic images in minutes on two cores.
-    "quick": {"contrastive": {"epochs": 12, "batch_size": 64, "momentum": 0.99}, "saliency": {"epochs": 40}},
+    "quick": {
+        "contrastive": {"epochs": 12, "batch_size": 64, "momentum": 0.99},
+        "saliency": {"epochs": 40, "samples": 4},
+    },
     # Real images, two cores, under an hour.
     "workshop": {
         "images": {"size": 128},
