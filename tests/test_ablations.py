@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from uslnet_core import pipeline, reproduce
+from uslnet_core import figures, pipeline, reproduce
 from uslnet_core.contrastive import health
 from uslnet_core.data.images import ImageSet
 from uslnet_core.errors import ConfigError, DataError, RunError
@@ -209,6 +209,8 @@ def test_figure_9_trains_four_alike_but_for_their_labels(lines, eight):
     settings = [stage.manifest.settings for stage in stages.values()]
     assert all(each == settings[0] for each in settings)
     assert list(nine.tables["differences"]["model"]) == ["UM"] * 3
+    for frame in nine.tables.values():
+        assert "<table" in figures.table(frame, "as a page shows it").to_html()
     assert len({stage.manifest.inputs["04-labels"] for stage in stages.values()}) == 4
 
 

@@ -123,7 +123,7 @@ def scored_alone(item: str, lines: Lines, stages: Mapping[int, Stage], pairs: Se
         consecutive_differences(averaged, [old, new], ends=False) for new, old in pairs if {new, old} <= set(models)
     ]
     if gains:
-        tables["differences"] = with_text(pd.concat(gains), ["model", "minus"])
+        tables["differences"] = with_text(pd.concat(gains, ignore_index=True), ["model", "minus"])
     by_seed = scores_by_seed(per_image) if len(stages) > 1 else None
     return Reproduced(tables, {"dice": figures.ablation_plot(summary, by_seed=by_seed)}, dict(stages))
 
