@@ -99,7 +99,8 @@ def saliency_over(
     require_number(titles, n, "titles")
     beside = [name.replace("-", "\n", 1) for name in kinds]  # "ccam-moco_v2" takes two lines
     named = 1 + any("\n" in name for name in beside)
-    figure, axes = grid(1 + len(kinds), n, pictures, titled=titles is not None, named=named, bar=True)
+    small = {"widest": 1.4} if len(kinds) > 2 else {}
+    figure, axes = grid(1 + len(kinds), n, pictures, titled=titles is not None, named=named, bar=True, **small)
     for i in range(n):
         show_image(axes[0, i], pictures[i], titles[i] if titles is not None else None)
         for ax, each in zip(axes[1:, i], maps.values(), strict=True):
