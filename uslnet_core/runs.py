@@ -106,8 +106,7 @@ class Run:
         fresh, target = self._fresh(stage.name), self.folder / stage.name
         try:
             fresh.mkdir(parents=True)
-            for file in [*stage.manifest.files, MANIFEST]:
-                link_or_copy(stage.folder / file, fresh / file)
+            link_stage(stage, fresh)
             replace_folder(fresh, target)
         except OSError as error:
             explain_os_error(error, target)
@@ -191,8 +190,7 @@ class Run:
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
             if shared:
-                for file in [*shared.manifest.files, MANIFEST]:
-                    link_or_copy(shared.folder / file, fresh / file)
+                link_stage(shared, fresh)
                 origin = f"shared from {shared.run_name}"
             else:
                 start = time.monotonic()
@@ -248,6 +246,12 @@ class Run:
             if stage and stage.manifest.key == key:
                 return stage
         return None
+
+
+def link_stage(stage: Stage, folder: Path) -> None:
+    """Put the files of a stage, its manifest among them, into another folder: linked where that is possible."""
+    for file in [*stage.manifest.files, MANIFEST]:
+        link_or_copy(stage.folder / file, folder / file)
 
 
 def upstream(run: Run, stage: Stage) -> list[Stage]:
