@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import threading
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -30,54 +28,6 @@ def zipped(*members: tuple[str, bytes]) -> bytes:
 
 CONTENT = zipped(*((f"{FOLDER}/ISIC_000000{n}.jpg", bytes([n]) * 40_000) for n in range(5)))
 ARCHIVE = Archive(f"2017/{FOLDER}.zip", len(CONTENT), f"md5:{hashlib.md5(CONTENT).hexdigest()}")
-
-
-class Server:
-    """Serves bytes by path. ``breaks``: after how many bytes each of the next answers ends too early."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.breaks: list[int] = []
-        self.ranges = True
-        self.asked: list[tuple[str, str | None]] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                wanted = self.headers.get("Range")
-                outer.asked.append((self.path, wanted))
-                content = outer.files.get(self.path)
-                if content is None:
-                    self.send_error(404)
-                    return
-                start = int(re.match(r"bytes=(\d+)-", wanted)[1]) if wanted and outer.ranges else 0
-                if start and start >= len(content):
-                    self.send_response(416)
-                    self.send_header("Content-Range", f"bytes */{len(content)}")
-                    self.end_headers()
-                    return
-                self.send_response(206 if start else 200)
-                if start:
-                    self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-                self.send_header("Content-Length", str(len(content) - start))
-                self.end_headers()
-                stop = start + outer.breaks.pop(0) if outer.breaks else len(content)
-                self.wfile.write(content[start:stop])
-
-            def log_message(self, *_) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.http.server_address[1]}"
-        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
-
-
-@pytest.fixture
-def server():
-    serving = Server()
-    yield serving
-    serving.http.shutdown()
-    serving.http.server_close()
 
 
 @pytest.fixture

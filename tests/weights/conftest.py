@@ -1,10 +1,7 @@
-"""Seeded random backbones, dressed up as each public file is, and a server that hands files out."""
+"""Seeded random backbones, dressed up as each public file is."""
 
 from __future__ import annotations
 
-import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -114,44 +111,3 @@ def save(originals, tmp_path):
     yield write
     for path in written:  # pytest keeps the folders of three sessions, and these files are large
         path.unlink(missing_ok=True)
-
-
-class Server:
-    """Serves bytes by path. ``breaks``: after how many bytes each of the next answers ends too early."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.breaks: list[int] = []
-        self.asked: list[str | None] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                wanted = self.headers.get("Range")
-                outer.asked.append(wanted)
-                content = outer.files.get(self.path)
-                if content is None:
-                    self.send_error(404)
-                    return
-                start = int(re.match(r"bytes=(\d+)-", wanted)[1]) if wanted else 0
-                self.send_response(206 if start else 200)
-                if start:
-                    self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-                self.send_header("Content-Length", str(len(content) - start))
-                self.end_headers()
-                self.wfile.write(content[start : start + outer.breaks.pop(0) if outer.breaks else None])
-
-            def log_message(self, *_) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.http.server_address[1]}"
-        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
-
-
-@pytest.fixture
-def server():
-    serving = Server()
-    yield serving
-    serving.http.shutdown()
-    serving.http.server_close()
