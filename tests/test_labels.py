@@ -56,7 +56,8 @@ def test_an_image_is_scored_however_far_out_its_component_lies():
     corner = torch.full((1, 8, 8), 0.2)
     corner[0, 0:3, 0:3] = 0.9
     near = RULES.model_copy(update={"exclusion": 0.1})
-    assert make_labels(corner, near, LabelsConfig(kind="selected")).keep.tolist() == [True]
+    selected = make_labels(corner, near, LabelsConfig(kind="selected"))
+    assert selected.keep.tolist() == [True] and list(selected.reason) == ["kept"]
     assert make_labels(corner, near).keep.tolist() == [False], "the uncertainty module leaves it out for a while"
     assert select_component(corner.numpy(), 0.5, near).sum() == 9
 

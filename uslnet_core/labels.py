@@ -33,7 +33,8 @@ def make_labels(saliency: Tensor, config: UncertaintyConfig, kind: LabelsConfig 
         return UncertaintyModule(**config.model_dump())(saliency)
     out = at_threshold(saliency, kind.threshold, **rules)
     if kind.kind == "selected":
-        return replace(out, keep=(out.label == 1).flatten(1).any(1))
+        keep = (out.label == 1).flatten(1).any(1)
+        return replace(out, keep=keep, reason_code=torch.where(keep, 0, out.reason_code))  # 0: "kept"
     everything = (saliency > kind.threshold).to(saliency.dtype)
     kept = torch.ones(len(saliency), dtype=torch.bool, device=saliency.device)
     return UncertaintyOutput(everything, kept, torch.zeros_like(out.reason_code), out.regions)
