@@ -12,6 +12,7 @@ from uslnet_core.data.images import ImageSet
 from uslnet_core.errors import ConfigError, DataError, RunError
 from uslnet_core.evaluation import score
 from uslnet_core.labels import select_component
+from uslnet_core.record import record
 from uslnet_core.runs import Run
 from uslnet_core.segmenter import predict
 from uslnet_core.stages import peek
@@ -181,7 +182,8 @@ def test_table_10_has_every_iteration(lines, eight):
 def test_figures(lines, eight):
     split = reproduce.figure_1(lines).figures["split"]
     outlines = reproduce.figure_7(lines).figures["outlines"]
-    assert "isic2017-train · 32 × 32" in reproduce.caption(lines, reproduce.figure_8(lines).stages, "train")
+    caption = reproduce.caption(lines, reproduce.figure_8(lines).stages, "train")
+    assert "isic2017-train · 32 × 32" in caption and "ResNet-18, SimCLR + MoCo v2, from scratch" in caption
     assert len(split.axes) >= 12 and len(outlines.axes) >= 6 * 5
     found = reproduce.figure_8(lines)
     assert set(found.tables["curves"]["curve"]) == {"threshold x", "threshold 1 − x", "split only", "UM"}
@@ -257,6 +259,14 @@ def test_chapter_7_follows_the_maps_that_are_there(tiny, train, lay_out, tmp_pat
     assert line.config.saliency.alpha == 0.5 and line.config.saliency.epochs == 3, "as it was made"
     pipeline.table_9(line)
     assert {name: made(run)[name] for name in before} == before, "no head was trained again"
+
+
+def test_a_run_of_several_encoders_can_be_recorded(lines, eight, tmp_path):
+    (run,) = lines.values()
+    pipeline.prepare_masks(run, "train")
+    pipeline.evaluate(run)
+    about = pd.read_csv(record(run, tmp_path) / "about.csv").set_index("what")["this run"]
+    assert about["profile"] == "quick: ResNet-18, SimCLR + MoCo v2, from scratch, 32 × 32 pixels"
 
 
 def test_the_seed_of_the_run_at_hand(base, tmp_path):

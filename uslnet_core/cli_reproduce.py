@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from rich.table import Table
 
-from uslnet_core.config import check_choice
+from uslnet_core.config import Method, check_choice
 from uslnet_core.parameters import parse_list
 from uslnet_core.terminal import bars, out
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NAMES = ("table-8", "table-9", "table-10", "figure-1", "figure-7", "figure-8", "figure-9", "options")
-ENCODERS = ("simclr", "moco_v1", "moco_v2")  # table 9 compares all three, at any profile
+ENCODERS = get_args(Method)  # table 9 compares all three, at any profile
 WITH_EPOCHS = ("figure-9", "options")
 
 

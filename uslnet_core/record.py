@@ -199,10 +199,8 @@ def about_table(manifest: dict[str, Any]) -> pd.DataFrame:
     """Lay out what a reader wants to know of a run before its scores."""
     facts = {name.split("/")[-1]: stage["facts"] for name, stage in manifest["stages"].items() if "images" in name}
     train, scored = (manifest[key].split(",")[0].rpartition("-")[2] for key in ("train", "scored"))
-    features = next(s for name, s in manifest["stages"].items() if name.startswith("02-contrastive"))
-    titles = {"resnet18": "ResNet-18", "resnet50": "ResNet-50", "simclr": "SimCLR"}
-    settings = features["settings"]
-    learnt = f"{titles[settings['backbone']]}, {titles[settings['contrastive']['method']]} from scratch"
+    encoders = {n.split("/")[1]: s["settings"] for n, s in manifest["stages"].items() if n.startswith("02-contrastive")}
+    learnt = pipeline.in_words(encoders)
     memory = max((s["peak_memory"] or 0 for s in manifest["stages"].values()), default=0)
     rows = {
         "trained on": f"{facts[train]['images']} images of {manifest['train']}",

@@ -6,7 +6,6 @@ and returns its own stage, made now or reused. Masks are read by :mod:`uslnet_co
 """
 
 from uslnet_core.pipeline.ablations import (
-    ENCODER_TITLES,
     PLAIN_THRESHOLDS,
     TRANSFORMERS,
     figure_9,
@@ -15,7 +14,9 @@ from uslnet_core.pipeline.ablations import (
     table_9,
 )
 from uslnet_core.pipeline.features import (
+    ENCODER_TITLES,
     fabric_of,
+    in_words,
     learn_all_features,
     learn_features,
     load_encoder,
@@ -64,7 +65,7 @@ from uslnet_core.pipeline.training import (
     train_iteration,
     write_labels,
 )
-from uslnet_core.pipeline.variants import complete, line_of, main_encoders, vary, whole_stages
+from uslnet_core.pipeline.variants import complete, learnt, line_of, main_encoders, vary, whole_stages
 from uslnet_core.pipeline.weights import load_weights, save_weights
 
 __all__ = [
@@ -79,9 +80,11 @@ __all__ = [
     "fresh_segmenter",
     "heads_of",
     "image_size",
+    "in_words",
     "last_segmenter",
     "learn_all_features",
     "learn_features",
+    "learnt",
     "line_of",
     "load_ccam",
     "load_encoder",

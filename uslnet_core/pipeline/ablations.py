@@ -38,7 +38,6 @@ from uslnet_core.weights import CHECKPOINTS
 
 TRAINED_BEFORE = ("01-data", "02-contrastive", "03-saliency")
 TRANSFORMERS = {"MoCo v3": "moco_v3_vits", "DINO": "dino_vits16", "DINOv2": "dinov2_vits14"}
-ENCODER_TITLES = {"simclr": "SimCLR", "moco_v1": "MoCo v1", "moco_v2": "MoCo v2"}
 PLAIN_THRESHOLDS = (0.3, 0.5, 0.7)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,6 +25,8 @@ from uslnet_core.transformer import TransformerEncoder
 from uslnet_core.weights import CHECKPOINTS, LoadReport, load_public, set_normalised
 
 METHODS = get_args(Method)
+ENCODER_TITLES = {"simclr": "SimCLR", "moco_v1": "MoCo v1", "moco_v2": "MoCo v2"}
+BACKBONE_TITLES = {"resnet18": "ResNet-18", "resnet50": "ResNet-50"}
 PUBLIC_STRIDE = 2  # what every public ResNet learnt with; read at stride 1, its last filters are dilated by as much
 
 
@@ -129,6 +132,24 @@ def load_published(run: Run, name: str) -> Stage:
         "normalised": report.normalised,
     }
     return run.make(f"02-contrastive/{name}", compute, settings=settings)
+
+
+def in_words(encoders: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say what encoders are and where each started: ``ResNet-18, SimCLR + MoCo v2, from scratch``.
+
+    Args:
+        encoders: the settings of the stages that made them, by name.
+    """
+    backbones = dict.fromkeys(BACKBONE_TITLES.get(each["backbone"], each["backbone"]) for each in encoders.values())
+    starts, known = {}, list(ENCODER_TITLES)
+    for name in sorted(encoders, key=lambda each: known.index(each) if each in known else len(known)):
+        settings = encoders[name]
+        start = settings.get("public") or settings["contrastive"]["init"]
+        trained = "public" not in settings and settings["contrastive"]["epochs"] > 0
+        where = "from scratch" if not start else f"from {start}" if trained else f"{start} as it is"
+        starts.setdefault(where, []).append(ENCODER_TITLES.get(name, name))
+    told = "; ".join(f"{' + '.join(names)}, {where}" for where, names in starts.items())
+    return f"{' and '.join(backbones)}, {told}"
 
 
 def load_encoder(run: Run, name: str | None = None) -> Encoder | TransformerEncoder:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from uslnet_core.config import Config
-from uslnet_core.pipeline.features import METHODS, learn_features
+from uslnet_core.pipeline.features import METHODS, in_words, learn_features
 from uslnet_core.pipeline.images import prepare_images, train_split
 from uslnet_core.pipeline.saliency import MAIN, make_saliency
 from uslnet_core.pipeline.training import make_labels, train_iteration
@@ -104,6 +104,11 @@ def main_encoders(run: Run) -> tuple[str, ...]:
     if run.has(MAIN):
         return tuple(run.open(MAIN).manifest.facts["encoders"])
     return run.config.encoders
+
+
+def learnt(run: Run) -> str:
+    """Say in words which encoders are behind a run's maps, and where they started."""
+    return in_words({name: run.open(f"02-contrastive/{name}").manifest.settings for name in main_encoders(run)})
 
 
 def complete(run: Run, iterations: int | None = None) -> list[Stage]:

@@ -64,14 +64,14 @@ def caption(lines: Lines, stages: Mapping[int, Stage], part: str = "") -> str:
     line, stage = lines[next(iter(stages))], next(iter(stages.values()))
     config, trained = line.config, pipeline.train_split(line)
     count = line.open(f"01-data/images/{trained}").manifest.facts["images"]
-    encoders, size, seeds = pipeline.main_encoders(line), pipeline.image_size(line), ", ".join(map(str, stages))
-    features = line.open(f"02-contrastive/{encoders[0]}").manifest
+    size, seeds = pipeline.image_size(line), ", ".join(map(str, stages))
+    device = line.open(f"02-contrastive/{pipeline.main_encoders(line)[0]}").manifest.device
     scored = f"{config.dataset}-{part}" if part else scored_on(line)
     text = (
         f"trained on {count} images of {config.dataset}-{trained}, no masks · scored on {scored} · "
-        f"{size} × {size} pixels · {config.profile} profile, {features.settings['backbone']}, {' + '.join(encoders)} · "
+        f"{size} × {size} pixels · {config.profile} profile, {pipeline.learnt(line)} · "
         f"{'seed' if len(stages) == 1 else 'seeds'} {seeds}{' (single run)' if len(stages) == 1 else ''} · "
-        f"{features.device} · {stage.manifest.made_at[:10]}"
+        f"{device} · {stage.manifest.made_at[:10]}"
     )
     told = config.dataset == "synthetic" or config.profile == "quick"
     return text + (" · shows how the method behaves; no reproduction of the paper" if told else "")
