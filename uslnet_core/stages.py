@@ -24,7 +24,7 @@ MANIFEST = "manifest.json"
 # Raised by one when the same settings and inputs give other results than before.
 STAGE_VERSIONS = {
     "01-data": 1,
-    "02-contrastive": 2,
+    "02-contrastive": 3,
     "03-saliency": 3,
     "04-labels": 1,
     "05-segmenter": 2,
@@ -174,6 +174,22 @@ def stale_reason(stage: Stage, stages: dict[str, Stage], *, gone_is_stale: bool 
             return f"{name} was made again since"
         if deeper := stale_reason(stages[name], stages, gone_is_stale=gone_is_stale):
             return deeper
+    return stale_row(stage)
+
+
+def stale_row(stage: Stage) -> str:
+    """Say which row of an ablation's table does not follow any more; rows may lie in other runs, which may be gone."""
+    runs, known = stage.folder.parents[len(Path(stage.name).parts)], {}
+    for model, row in stage.manifest.facts.get("rows", {}).items():
+        if row["run"] not in known:
+            known[row["run"]] = peek(runs / row["run"])
+        there = known[row["run"]].get(row["stage"])
+        if there is None:
+            continue
+        if there.manifest.fingerprint != stage.manifest.settings["models"][model]:
+            return f"{row['run']}/{row['stage']} was made again since"
+        if deeper := stale_reason(there, known[row["run"]], gone_is_stale=False):
+            return f"{row['run']}/{row['stage']} is stale ({deeper})"
     return ""
 
 

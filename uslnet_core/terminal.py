@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,10 @@ def say(console: Console, word: str, style: str, text: str) -> None:
 
 @contextmanager
 def bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Show rate and time left of long work on a terminal; be quiet elsewhere."""
+    """Show rate and time left of long work on a terminal; elsewhere, say where it is once a minute."""
+    if not err.is_terminal:
+        yield lines()
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -37,7 +41,7 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+    with Progress(*columns, console=err, transient=True) as progress:
         tasks: dict[str, Any] = {}
 
         def report(what: str, done: int, total: int) -> None:
@@ -50,6 +54,19 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
             progress.update(tasks[what], completed=done, total=total, rate=rate)
 
         yield report
+
+
+def lines(every: float = 60.0) -> Callable[[str, int, int], None]:
+    """Report long work to a file or a pipe: a line every so many seconds."""
+    last = time.monotonic()
+
+    def report(what: str, done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= every:
+            last = time.monotonic()
+            err.print(f"{what}: {done} of {total}")
+
+    return report
 
 
 @contextmanager

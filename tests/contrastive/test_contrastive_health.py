@@ -13,8 +13,9 @@ from uslnet_core.contrastive.pretrain import pretrain
 from uslnet_core.errors import TrainingError
 
 
-def history(uniformity: list[float], loss: float = 2.0) -> pd.DataFrame:
+def history(uniformity: list[float], loss: float = 2.0, top1: float = 0.5, chance: float = 1 / 64) -> pd.DataFrame:
     columns = {"loss": loss, "uniform_level": 3.0, "alignment": 1.0, "uniformity": uniformity, "spread": 0.1}
+    columns |= {"top1": top1, "chance": chance}
     return pd.DataFrame(columns | {"epoch": range(1, len(uniformity) + 1)})
 
 
@@ -48,6 +49,19 @@ def test_what_to_change_fits_the_method(tiny):
     with pytest.raises(TrainingError) as error:
         check_health(history([-1.0], loss=2.99), tiny().recipe("simclr"))
     assert "momentum" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("top1", "batch", "stuck"),
+    [(1 / 64, 64, True), (1.99 / 64, 64, True), (2 / 64, 64, False), (1 / 16, 16, True), (1 / 8, 8, False)],
+)
+def test_a_low_loss_does_not_hide_that_images_are_not_told_apart(top1, batch, stuck, tiny):
+    found, recipe = history([-1.0], top1=top1, chance=1 / batch), tiny().recipe("moco_v2")
+    if not stuck:
+        assert check_health(found, recipe)["top1"] == top1
+        return
+    with pytest.raises(TrainingError, match=r"most like their own other view, and guessing gives \d+\.\d%: .*epochs"):
+        check_health(found, recipe)
 
 
 def test_a_momentum_of_one_never_teaches_the_keys_and_is_told(tiny, cpu, pictures):

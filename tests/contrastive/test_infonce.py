@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from uslnet_core.contrastive.infonce import alignment, info_nce, simclr_loss, uniform_level, uniformity
+from uslnet_core.contrastive.infonce import alignment, info_nce, simclr_loss, top1, uniform_level, uniformity
 from uslnet_core.errors import ConfigError
 
 BATCHES, TEMPERATURES = [2, 3, 8, 17], [0.07, 0.2, 1.0]
@@ -128,6 +128,13 @@ def test_a_temperature_not_above_zero_is_refused(temperature):
 def test_one_image_has_no_negatives():
     with pytest.raises(ConfigError, match="at least 2 images"):
         simclr_loss(unit(1, 4), unit(1, 4), 0.2)
+
+
+def test_top1_by_hand():
+    first = torch.eye(3)
+    assert float(top1(first, first)) == 1
+    assert float(top1(first, first[[0, 2, 1]])) == pytest.approx(1 / 3)
+    assert float(top1(torch.ones(4, 2), torch.ones(4, 2))) == 0.25, "all are one point: no better than guessing"
 
 
 def test_alignment_by_hand():

@@ -59,7 +59,7 @@ def test_history_has_a_row_an_epoch_and_progress_a_call_a_step(tiny, cpu, pictur
     out = pretrain(pictures, tiny(contrastive={"epochs": 2}), cpu, lambda *call: calls.append(call))
     assert calls == [("contrastive learning, simclr", step, 4) for step in range(1, 5)]
     assert list(out.history["epoch"]) == [1, 2]
-    columns = ["epoch", "loss", "alignment", "uniformity", "spread", "uniform_level", "learning_rate"]
+    columns = ["epoch", "loss", "top1", "alignment", "uniformity", "spread", "uniform_level", "chance", "learning_rate"]
     assert list(out.history.columns) == columns
     assert out.history["loss"].iloc[1] < out.history["loss"].iloc[0], "it learns"
     assert out.health["verdict"] == "healthy"
@@ -105,7 +105,7 @@ def test_a_loss_that_is_not_a_number_is_an_error(tiny, cpu, pictures):
     [(2.0, -2.0, None), (2.94, -2.0, None), (2.95, -2.0, "stuck"), (2.0, -0.04, "collapsed"), (3.2, -2.0, "stuck")],
 )
 def test_health_by_its_limits(loss, uniformity, verdict, tiny):
-    columns = {"epoch": [1, 2], "loss": [9.0, loss], "uniform_level": 3.0, "alignment": 1.0}
+    columns = {"epoch": [1, 2], "loss": [9.0, loss], "uniform_level": 3.0, "top1": 0.5, "chance": 0.1, "alignment": 1.0}
     history, recipe = pd.DataFrame(columns | {"uniformity": [0.0, uniformity], "spread": 0.5}), tiny().recipe("simclr")
     if verdict is None:
         assert check_health(history, recipe)["share"] == pytest.approx(loss / 3)

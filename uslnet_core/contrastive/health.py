@@ -12,8 +12,11 @@ from uslnet_core.errors import TrainingError
 
 # A loss within 2 % of ln(1 + K) has learnt nothing; embeddings this close together have collapsed.
 STUCK, COLLAPSED = 0.98, -0.05
+# A queue gives its keys away by their age, so a low loss is not enough: images must be told apart within a batch, too.
+GUESSING, ENOUGH = 2.0, 16  # times chance; in a smaller batch, chance alone may reach it
 # A training is stopped halfway after so many epochs in a row at so much: some come back from a little less.
 PATIENCE, HOPELESS = 3, -0.02
+FIGURES = ("loss", "uniform_level", "top1", "chance", "alignment", "uniformity", "spread")
 
 
 def spread(embeddings: Tensor) -> Tensor:
@@ -59,25 +62,36 @@ def check_health(history: pd.DataFrame, recipe: Recipe) -> dict[str, float | str
         recipe: the method's settings, for the advice.
 
     Returns:
-        loss, uniform_level, share (loss over uniform level), alignment, uniformity, spread and verdict ``"healthy"``.
+        loss, uniform_level, share (loss over uniform level), top1, chance (of top1), alignment, uniformity, spread and
+        verdict ``"healthy"``.
 
     Raises:
-        TrainingError: stuck at the uniform level, or collapsed; the message says which and what to change.
+        TrainingError: stuck at the uniform level or at guessing, or collapsed; the message says which and what to
+            change.
     """
     last = history.iloc[-1]
     share = last["loss"] / last["uniform_level"]
     if last["uniformity"] > COLLAPSED:
         raise TrainingError(collapse(last, recipe, "At the end "))
     if share > STUCK:
-        sooner = f" Or let the key encoder follow sooner or later (contrastive.momentum, now {recipe.momentum})."
-        more = "" if recipe.method == "simclr" else sooner
+        loss, level = f"The contrastive loss of {recipe.method}, {last['loss']:.3f}", f"{last['uniform_level']:.3f}"
+        raise TrainingError(f"{loss}, is stuck at its uniform level {level}: {told_apart(recipe)}")
+    if last["chance"] <= 1 / ENOUGH and last["top1"] < GUESSING * last["chance"]:
         raise TrainingError(
-            f"The contrastive loss of {recipe.method}, {last['loss']:.3f}, is stuck at its uniform level "
-            f"{last['uniform_level']:.3f}: the network tells no image from another. Give it more images, or train "
-            f"longer: chapter 2 with more epochs (-p epochs=…), or with a lower temperature (-p temperature=…).{more}"
+            f"With {recipe.method}, {last['top1']:.1%} of the views are most like their own other view, and guessing "
+            f"gives {last['chance']:.1%}: {told_apart(recipe)}"
         )
-    figures = {name: float(last[name]) for name in ("loss", "uniform_level", "alignment", "uniformity", "spread")}
+    figures = {name: float(last[name]) for name in FIGURES}
     return figures | {"share": float(share), "verdict": "healthy"}
+
+
+def told_apart(recipe: Recipe) -> str:
+    """Word what is wrong with a training that learnt nothing, and what to change."""
+    sooner = f" Or let the key encoder follow sooner or later (contrastive.momentum, now {recipe.momentum})."
+    return (
+        "the network tells no image from another. Give it more images, or train longer: chapter 2 with more epochs "
+        "(-p epochs=…), or with a lower temperature (-p temperature=…)." + ("" if recipe.method == "simclr" else sooner)
+    )
 
 
 def collapse(last: pd.Series, recipe: Recipe, when: str) -> str:

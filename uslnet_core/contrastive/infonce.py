@@ -78,6 +78,22 @@ def alignment(first: Tensor, second: Tensor) -> Tensor:
     return (first - second).square().sum(1).mean()
 
 
+def top1(first: Tensor, second: Tensor) -> Tensor:
+    """Share of first views whose own second view is the likest of the batch: 1 is best, 1/B is chance.
+
+    Unlike a loss against a queue, it compares keys of one age, so it tells nothing but what the images tell.
+
+    Args:
+        first: (B, D) float, unit length.
+        second: (B, D) float, unit length; row i belongs to row i of ``first``.
+
+    Returns:
+        Scalar in [0, 1].
+    """
+    likest = (first.float() @ second.float().T).argmax(1)
+    return (likest == torch.arange(len(first), device=first.device)).float().mean()
+
+
 def uniformity(embeddings: Tensor) -> Tensor:
     """Log of the mean Gaussian potential over all pairs: 0 is collapse, lower is better. Input (B, D), unit length."""
     return torch.pdist(embeddings.float()).square().mul(-2).exp().mean().log()

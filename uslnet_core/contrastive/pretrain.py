@@ -12,7 +12,7 @@ from torch import nn
 from uslnet_core.compute import Forgetful, Keeper, Progress, generator, quiet
 from uslnet_core.config import Config, Recipe
 from uslnet_core.contrastive.health import check_health, check_running, spread
-from uslnet_core.contrastive.infonce import alignment, uniformity
+from uslnet_core.contrastive.infonce import alignment, top1, uniformity
 from uslnet_core.contrastive.moco import MoCo
 from uslnet_core.contrastive.simclr import SimCLR
 from uslnet_core.data.images import ImageSet
@@ -30,7 +30,8 @@ class Pretrained:
     Attributes:
         encoder: the trained encoder, on the CPU, in evaluation mode, last stride 1, dilated if it learnt with 2.
         head: the projection head, on the CPU, in evaluation mode.
-        history: a row an epoch: epoch, loss, uniform_level, alignment, uniformity, spread, learning_rate.
+        history: a row an epoch: epoch, loss, top1, alignment, uniformity, spread, uniform_level, chance (of top1),
+            learning_rate.
         health: the last epoch's figures and the verdict.
     """
 
@@ -83,7 +84,7 @@ def pretrain(
         warm_up=recipe.warm_up,
         rng=stream(config, method),
         fabric=fabric,
-        figures=("loss", "alignment", "uniformity", "spread"),
+        figures=("loss", "top1", "alignment", "uniformity", "spread"),
     )
     loop.model.mark_forward_method("loss")
     if saved := keeper.load():
@@ -91,10 +92,10 @@ def pretrain(
     while loop.epoch < recipe.epochs:
         for part in loop.rest_of_epoch():
             loss, first, second = loop.model.loss(images.batch(part).to(fabric.device), loop.rng)
-            loop.step(loss, alignment(first, second), uniformity(first), spread(first))
+            loop.step(loss, top1(first, second), alignment(first, second), uniformity(first), spread(first))
             keeper.offer(loop.state)
             progress(f"contrastive learning, {method}", loop.steps_done, loop.steps)
-        loop.close_epoch(uniform_level=loop.model.module.uniform_level(batch_size))
+        loop.close_epoch(uniform_level=loop.model.module.uniform_level(batch_size), chance=1 / batch_size)
         check_running(pd.DataFrame(loop.rows), recipe)
     history = pd.DataFrame(loop.rows)
     health = check_health(history, recipe)
