@@ -34,6 +34,7 @@ from uslnet_core.pipeline.images import image_size, train_split
 from uslnet_core.pipeline.weights import load_weights, save_weights
 from uslnet_core.runs import Run
 from uslnet_core.saliency.ccam import CCAM, train_ccam
+from uslnet_core.saliency.clusters import colour_clusters
 from uslnet_core.saliency.colour import colour_distance
 from uslnet_core.saliency.freqcam import FreqCAM
 from uslnet_core.saliency.fuse import mean_maps
@@ -43,7 +44,7 @@ from uslnet_core.saliency.source import Source, map_images, upsample
 from uslnet_core.stages import Stage
 
 FUSED, CONCATENATED = "fused", "concatenated"
-WITHOUT_ENCODER = ("colour_distance",)
+WITHOUT_ENCODER: dict[str, Source] = {"colour_distance": colour_distance, "colour_clusters": colour_clusters}
 MAIN = "03-saliency/main"
 
 
@@ -198,7 +199,7 @@ def build_source(run: Run, kind: str, who: str) -> Source:
     options = run.config.saliency
     check_choice("kind of saliency", kind, ["ccam", *SOURCES])
     if kind in WITHOUT_ENCODER:
-        return colour_distance
+        return WITHOUT_ENCODER[kind]
     encoder = load_encoder(run, who)
     if kind == "freq_cam":
         return FreqCAM(encoder, options.frequency)
@@ -208,7 +209,7 @@ def build_source(run: Run, kind: str, who: str) -> Source:
     )
 
 
-SOURCES = ("grad_cam", "grad_cam_pp", "smooth_grad_cam_pp", "freq_cam", "colour_distance")
+SOURCES = ("grad_cam", "grad_cam_pp", "smooth_grad_cam_pp", "freq_cam", *WITHOUT_ENCODER)
 
 
 def second_view(run: Run, who: str, images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:

@@ -4,6 +4,7 @@ A source takes images and gives maps; `map_images` runs any of them over a set. 
 """
 
 from uslnet_core.saliency.ccam import CCAM, TrainedCCAM, saliency_maps, train_ccam
+from uslnet_core.saliency.clusters import colour_clusters
 from uslnet_core.saliency.colour import colour_distance
 from uslnet_core.saliency.freqcam import FreqCAM
 from uslnet_core.saliency.fuse import mean_maps
@@ -19,6 +20,7 @@ __all__ = [
     "Source",
     "TrainedCCAM",
     "check_maps",
+    "colour_clusters",
     "colour_distance",
     "map_health",
     "map_images",
