@@ -69,6 +69,17 @@ def test_executed_notebook_is_whole_and_without_error(page: str, names_place) ->
     assert not named, f"names a folder of this machine, which would be published: {named}"
 
 
+@needs_notebooks
+@pytest.mark.parametrize("page", notebook_pages())
+def test_every_figure_that_has_a_caption_was_drawn(page: str) -> None:
+    """A figure drawn by hand is shown by matplotlib's backend, if at all: its cell runs without error either way."""
+    for cell in nbformat.read(BOOK / f"{page}.ipynb", as_version=4).cells:
+        if "figure" in cell.metadata.get("mystnb", {}):
+            shown = [out.get("data", {}) for out in cell.outputs]
+            drawn = any("image/png" in each or "text/markdown" in each for each in shown)  # or says why there is none
+            assert drawn, f"{page}: nothing was drawn for {cell.metadata['mystnb']['figure']['name']}"
+
+
 # --- built pages -----------------------------------------------------------------------------------------------------
 
 

@@ -53,7 +53,11 @@ def test_options_reach_the_item_and_files_are_written(asked, tmp_path):
     assert all(line.config.refinement.iterations == 2 for line in lines.values())
     assert [line.config.seed for line in lines.values()] == [3, 4]
     assert "Model 1" in result.output and "0.500" in result.output
-    assert {file.name for file in (tmp_path / "out").iterdir()} == {"table-8.csv", "table-8-dice.png"}
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {
+        "table-8.csv",
+        "table-8.txt",
+        "table-8-dice.png",
+    }
 
 
 def test_all_makes_every_one_and_epochs_go_where_they_belong(asked, tmp_path):

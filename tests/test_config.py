@@ -169,3 +169,18 @@ def test_check_choice_takes_the_choices_and_nothing_else():
     for other in ("", "One", "one ", None, 1, ["one"]):
         with pytest.raises(ConfigError, match="Unknown thing.*Known: one, two"):
             check_choice("thing", other, ("one", "two"))
+
+
+def test_encoders_that_would_be_one_network_are_refused():
+    start = {"contrastive": {"epochs": 0, "init": "moco_v2_800"}}
+    assert configure(encoders=("moco_v2",), **start).contrastive.epochs == 0
+    assert configure(encoders=("moco_v2", "dino_r50"), **start)
+    with pytest.raises(ConfigError, match="simclr and moco_v2 would all be the start as it is"):
+        configure(encoders=("simclr", "moco_v2"), **start)
+
+
+def test_one_ccam_on_all_features_is_a_ccam():
+    several = {"encoders": ("simclr", "moco_v2")}
+    assert configure(saliency={"fusion": "concatenated"}, **several)
+    with pytest.raises(ConfigError, match="but cam is freq_cam: take fusion = mean"):
+        configure(saliency={"fusion": "concatenated", "cam": "freq_cam"}, **several)

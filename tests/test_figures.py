@@ -49,6 +49,9 @@ def scores(batch):
 HISTORY = pd.DataFrame({"epoch": [1, 2, 3], "loss": [5.0, 4.0, 3.5], "alignment": [1.0, 0.8, 0.7]})
 
 
+HEALTH = HISTORY.assign(uniform_level=6.0, top1=0.5, chance=1 / 64, uniformity=-2.0, spread=0.5, learning_rate=1e-3)
+
+
 def every_figure(b: dict, scores: pd.DataFrame) -> dict[str, tuple]:
     """Name to (how to draw it, how many axes it has)."""
     summary = evaluation.summarise(scores, resamples=50)
@@ -87,12 +90,13 @@ def every_figure(b: dict, scores: pd.DataFrame) -> dict[str, tuple]:
         "summary": (lambda: figures.summary_plot(summary, comparison=paper), 4),
         "spread": (lambda: figures.spread_plot(scores, summary=summary), 1),
         "histogram": (lambda: figures.saliency_histogram(b["saliency"]), 1),
+        "health": (lambda: figures.health_curves({"simclr": HEALTH, "an older one": HEALTH.drop(columns="top1")}), 6),
     }
 
 
 NAMES = [
     "outlines", "saliency", "three_way", "iterations", "over_under", "over_under of models", "views", "regions",
-    "curves", "loss", "summary", "spread", "histogram",
+    "curves", "loss", "summary", "spread", "histogram", "health",
 ]  # fmt: skip
 
 
@@ -294,6 +298,23 @@ def test_images_of_different_sizes_stand_side_by_side(batch):
     assert line[:, 0].max() == pytest.approx(18 * 50 / 24 - 0.5)
 
 
+def test_truth_is_drawn_over_the_images_and_not_over_the_maps(batch):
+    plain = figures.saliency_over(batch["images"], {"CCAM, MoCo v2": batch["saliency"]})
+    outlined = figures.saliency_over(batch["images"], {"CCAM, MoCo v2": batch["saliency"]}, truth=batch["truth"])
+    lines = [[len(ax.collections) for ax in figure.axes[: 2 * N]] for figure in (plain, outlined)]
+    assert lines[0] == [0] * 2 * N and lines[1] == [1] * N + [0] * N
+    assert plain.axes[N].get_ylabel() == "CCAM,\nMoCo v2"
+
+
+def test_health_shows_what_is_learned_from_nothing_upwards():
+    figure = figures.health_curves({"simclr": HEALTH})
+    share, top1 = figure.axes[:2]
+    assert np.allclose(share.lines[0].get_ydata(), HISTORY["loss"] / 6) and share.lines[1].get_ydata()[0] == 1
+    assert np.allclose(top1.lines[0].get_ydata(), 0.5) and top1.lines[1].get_ydata()[0] == 1 / 64
+    with pytest.raises(DataError, match="columns missing {'x': \\['uniform_level'\\]}"):
+        figures.health_curves({"x": HISTORY})
+
+
 def test_bad_input_is_named(batch):
     with pytest.raises(DataError, match="0 images"):
         figures.images_with_outlines([])
@@ -394,16 +415,18 @@ def test_table_of_percent_is_not_multiplied_again():
         figures.table(paper, "table 8")
 
 
-def test_a_notebook_shows_a_figure_once(tmp_path):
+def test_a_notebook_shows_a_figure_once_ours_and_then_the_readers(tmp_path):
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
     notebook = nbformat.v4.new_notebook(
         cells=[
-            nbformat.v4.new_code_cell("import numpy as np\nfrom uslnet_core import figures"),
+            nbformat.v4.new_code_cell("import matplotlib.pyplot as plt\nimport numpy as np"),
+            nbformat.v4.new_code_cell("from uslnet_core import figures\nfigures.use_style()"),
             nbformat.v4.new_code_cell("figures.saliency_histogram(np.linspace(0, 1, 100))"),
+            nbformat.v4.new_code_cell("axes = plt.figure().add_subplot()"),
         ],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
     )
     nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    pictures = [output for output in notebook.cells[1].outputs if "image/png" in output.get("data", {})]
-    assert len(pictures) == 1
+    for cell in notebook.cells[2:]:
+        assert ["image/png" in output.get("data", {}) for output in cell.outputs].count(True) == 1, cell.source

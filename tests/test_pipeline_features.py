@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from uslnet_core import pipeline
+from uslnet_core.errors import ConfigError, DataError
+from uslnet_core.runs import Run
 
 
 def trained(init: str = "", epochs: int = 12, backbone: str = "resnet18") -> dict:
@@ -30,3 +32,13 @@ def trained(init: str = "", epochs: int = 12, backbone: str = "resnet18") -> dic
 )
 def test_encoders_in_words(encoders, words):
     assert pipeline.in_words(encoders) == words
+
+
+def test_a_public_encoder_as_it_is_keeps_its_own_name(tiny, tmp_path):
+    config = tiny(contrastive={"epochs": 0, "init": "moco_v2_800"}).model_copy(update={"backbone": "resnet50"})
+    run = Run(tmp_path / "synthetic-quick", config, weights=tmp_path / "weights")
+    pipeline.prepare_images(run, "train")
+    with pytest.raises(ConfigError, match=r"moco_v2_800 stays as it is, and is no SimCLR\. .*-p encoders=moco_v2_800"):
+        pipeline.learn_features(run, "simclr")
+    with pytest.raises(DataError, match="moco_v2_800 is not in"):
+        pipeline.learn_features(run, "moco_v2")

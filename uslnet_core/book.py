@@ -21,7 +21,6 @@ from uslnet_core.config import configure
 from uslnet_core.data.registry import DATASETS
 from uslnet_core.errors import ConfigError, RunError, USLNetError
 from uslnet_core.runs import Run
-from uslnet_core.stages import peek, stale_reason
 
 PROGRESS_FILE = "USLNET_PROGRESS_FILE"  # where a kernel that the command line started reports its progress
 DEVICE = "USLNET_DEVICE"  # the command line's choice of device, for the kernels it starts
@@ -218,8 +217,7 @@ def missing_inputs(run: Run, number: str, iterations: int | None = None) -> list
         number: of the notebook that shall run.
         iterations: as in :func:`made_by`.
     """
-    stages = peek(run.folder)
-    whole = {name for name, stage in stages.items() if not stale_reason(stage, stages)}
+    whole = set(run.whole())
     needed: set[str] = set()
     for before in READS.get(number, []):
         if not made_by(run, before, iterations) <= whole:

@@ -214,7 +214,7 @@ def run(
         numbers = sorted({"01", *numbers})  # what is there may have been made without files that could not be read
     common = common_parameters(dataset, profile, data, seed, name, runs)
     if init := extra.get("02", {}).get("init"):  # kernels run in another folder
-        extra["02"]["init"] = str(Path(init).resolve()) if Path(init).is_file() else init
+        extra["02"]["init"] = absolute_start(init)
     encoders = next((extra[n]["encoders"] for n in ("02", "03") if extra.get(n, {}).get("encoders")), None)
     if encoders:  # which encoders there are is the run's affair: both chapters get it, also if one is made as an input
         for number in ("02", "03"):
@@ -239,6 +239,12 @@ def run(
         if row["number"] in numbers:
             out.print(f"To look at it: {books.export_html(row['executed'])}")
     say_stale(target.folder, changed=bool(parameter))
+
+
+def absolute_start(init: str) -> str:
+    """Make the path in ``init`` absolute, if it is one; a layout or checkpoint may be named before it."""
+    layout, colon, rest = init.rpartition(":")
+    return f"{layout}{colon}{Path(rest).resolve()}" if Path(rest).is_file() else init
 
 
 def say_stale(folder: Path, *, changed: bool) -> None:

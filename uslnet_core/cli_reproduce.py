@@ -11,7 +11,7 @@ from rich.table import Table
 
 from uslnet_core.config import Method, check_choice
 from uslnet_core.parameters import parse_list
-from uslnet_core.terminal import bars, out
+from uslnet_core.terminal import bars, err, out, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,8 +29,8 @@ def reproduce(
     split: Annotated[str, typer.Option(help="part that is scored (default: the dataset's own choice)")] = "",
     seeds: Annotated[str, typer.Option(help="one seed or several: 0, or 0,1,2")] = "0",
     encoders: Annotated[str, typer.Option(help="default: all three; in quick the run's own, save for table-9")] = "",
-    iterations: Annotated[int | None, typer.Option(help="of the segmenter (default: 5; quick: 3)")] = None,
-    epochs: Annotated[int | None, typer.Option(help="figure-9 and options: of each of their trainings")] = None,
+    iterations: Annotated[int | None, typer.Option(min=1, help="of the segmenter (default: 5; quick: 3)")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="figure-9 and options: of each of their trainings")] = None,
     name: Annotated[str, typer.Option(help="tells runs of one dataset and profile apart")] = "",
     runs: Annotated[str, typer.Option(help="folder of all runs (default: USLNET_RUNS, else runs/)")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu or gpu")] = "auto",
@@ -40,6 +40,7 @@ def reproduce(
     """Make one table or figure of the paper's ablations, and whatever it needs that is not there yet."""
     from uslnet_core import book, reproduce
     from uslnet_core.data.layouts import need_folder
+    from uslnet_core.errors import DataError
 
     check_choice("table or figure", item, [*NAMES, "all"])
     check_choice("device", device, ("auto", "cpu", "gpu"))
@@ -59,7 +60,10 @@ def reproduce(
             lines = reproduce.open_lines(run, compared, iterations, numbers)
             options: dict[str, Any] = {"epochs": epochs} if each in WITH_EPOCHS else {}
             found = reproduce.ITEMS[each][0](lines, **options)
-            files = reproduce.save(found, folder, each)
+            if not found.tables and not found.figures:
+                raise DataError(f"{each} cannot be made: {found.needs}.")
+            told = reproduce.caption(lines, found.stages, reproduce.part_of(each, run))
+            files = reproduce.save(found, folder, each, told)
             if record:
                 kept = book.project_root() / "book" / "results" / f"{run.folder.name}-ablations"
                 reproduce.record(each, lines, found, kept)
@@ -67,7 +71,12 @@ def reproduce(
                 out.print(as_table(f"{each}: {what}" if what != each.replace("-", " ") else what, frame))
             for seed, stage in found.stages.items():
                 out.print(f"seed {seed}: {stage.run_name}, {stage.describe()}")
+            out.print(told)
             out.print(f"Written: {', '.join(file.name for file in files)} in {folder}")
+            for seed in found.stages:
+                heads = lines[seed].open("03-saliency/main").manifest.facts["orientation"]
+                for who, warning in ((who, head["warning"]) for who, head in heads.items() if head["warning"]):
+                    say(err, "Warning:", "yellow", f"seed {seed}, CCAM on {who}: {warning}")
 
 
 def whole_numbers(text: str) -> list[int]:

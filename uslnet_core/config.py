@@ -224,9 +224,19 @@ class Config(Section):
     compute: ComputeConfig = ComputeConfig()
 
     @model_validator(mode="after")
-    def _each_encoder_once(self) -> Config:
+    def _encoders_fit(self) -> Config:
         if len(set(self.encoders)) < len(self.encoders):
             raise ValueError(f"encoders must differ, but are {', '.join(self.encoders)}")
+        methods = [name for name in self.encoders if name in get_args(Method)]
+        if self.contrastive.epochs == 0 and len(methods) > 1:
+            raise ValueError(
+                f"with epochs = 0, {' and '.join(methods)} would all be the start as it is, one and the same network: "
+                "name one of them, or public checkpoints"
+            )
+        if self.saliency.fusion == "concatenated" and self.saliency.cam != "ccam" and len(self.encoders) > 1:
+            raise ValueError(
+                f"fusion = concatenated trains one CCAM, but cam is {self.saliency.cam}: take fusion = mean"
+            )
         return self
 
     def stream(self, encoder: str) -> int:
@@ -305,8 +315,20 @@ def configure(profile: str = "quick", *, dataset: str = "synthetic", seed: int =
             merged[name] = merged.get(name, {}) | {k: v for k, v in value.items() if v is not None}
         elif value is not None:
             merged[name] = value
+    return checked({"profile": profile, "dataset": dataset, "seed": seed} | merged)
+
+
+def checked(fields: dict[str, Any]) -> Config:
+    """Build a configuration from its fields.
+
+    Args:
+        fields: by name; sections as dicts.
+
+    Raises:
+        ConfigError: an unknown field, a wrong type, or a value out of range; all of them are named.
+    """
     try:
-        return Config(profile=profile, dataset=dataset, seed=seed, **merged)
+        return Config(**fields)
     except ValidationError as error:
         lines = []
         for problem in error.errors():

@@ -102,7 +102,7 @@ def train_segmenter(
         if not math.isfinite(loop.rows[-1]["loss"]):
             raise TrainingError(
                 f"The segmenter's loss is {loop.rows[-1]['loss']} in epoch {loop.epoch} of iteration {iteration}. "
-                f"Lower segmenter.learning_rate (now {options.learning_rate})."
+                f"Lower segmenter.learning_rate (-p learning_rate=…, now {options.learning_rate})."
             )
     return TrainedSegmenter(loop.model.module.cpu().eval(), pd.DataFrame(loop.rows))
 

@@ -83,10 +83,18 @@ class Run:
         """Spell the command that runs one notebook and all that it needs."""
         return self.remedy or f"{self.command(notebook)} --with-inputs"
 
-    def has(self, name: str) -> bool:
-        """Say whether a stage is there and follows from what it read."""
+    def whole(self) -> dict[str, Stage]:
+        """List the stages that follow from what they read, and were made with this run's seed if with any."""
         stages = peek(self.folder)
-        return name in stages and not stale_reason(stages[name], stages)
+        return {
+            name: stage
+            for name, stage in stages.items()
+            if seed_of(stage, self.config.seed) == self.config.seed and not stale_reason(stage, stages)
+        }
+
+    def has(self, name: str) -> bool:
+        """Say whether a stage is there, whole in this sense."""
+        return name in self.whole()
 
     def adopt(self, stage: Stage) -> Stage:
         """Take a whole stage over from another run, whatever the settings it was made with.
@@ -135,11 +143,12 @@ class Run:
                 f"{self.folder.name} has no {name} yet. Notebook {notebook} makes it: run it first, or type\n"
                 f"  {self.command_with_inputs(notebook)}"
             )
-        seed = stage.manifest.settings.get("seed", self.config.seed)
+        seed = seed_of(stage, self.config.seed)
         if seed != self.config.seed:
+            option = "--seeds" if self.remedy else "--seed"
             raise RunError(
                 f"{name} of {self.folder.name} was made with seed {seed}, but this is seed {self.config.seed}. Give "
-                f"--seed {seed}, or keep seeds apart with --name."
+                f"{option} {seed}, or keep seeds apart with --name."
             )
         if reason := stale_reason(stage, peek(self.folder)):
             notebook = notebook_of(name)
@@ -246,6 +255,11 @@ class Run:
             if stage and stage.manifest.key == key:
                 return stage
         return None
+
+
+def seed_of(stage: Stage, otherwise: int) -> int:
+    """Give the seed that a stage hangs on, or another number where it hangs on none."""
+    return stage.manifest.settings.get("seed", otherwise)
 
 
 def link_stage(stage: Stage, folder: Path) -> None:

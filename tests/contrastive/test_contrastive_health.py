@@ -44,7 +44,7 @@ def test_a_collapse_is_not_trained_to_its_end(tiny, cpu, pictures):
 
 
 def test_what_to_change_fits_the_method(tiny):
-    with pytest.raises(TrainingError, match=r"moco_v1, 2\.990, is stuck .*contrastive\.momentum, now 0\.99"):
+    with pytest.raises(TrainingError, match=r"moco_v1, 2\.990, is stuck .*-p momentum=…, now 0\.99"):
         check_health(history([-1.0], loss=2.99), tiny(contrastive={"momentum": 0.99}).recipe("moco_v1"))
     with pytest.raises(TrainingError) as error:
         check_health(history([-1.0], loss=2.99), tiny().recipe("simclr"))

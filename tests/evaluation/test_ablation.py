@@ -12,6 +12,7 @@ from uslnet_core.evaluation import (
     METRICS,
     PAPER_ORDER,
     ablation_table,
+    all_lesion,
     comparison,
     consecutive_differences,
     difference_text,
@@ -243,5 +244,16 @@ def test_turning_the_order_round_turns_the_answer_round(pairs):
     one = order_holds(frame, ["Model 1", "Model 2"], resamples=30).iloc[0]
     other = order_holds(frame, ["Model 2", "Model 1"], resamples=30).iloc[0]
     assert one["difference"] == pytest.approx(-other["difference"])
-    turned = {"yes": "no", "no": "yes", "within chance": "within chance"}
+    turned = {"yes": "no", "no": "yes", "within chance": "within chance", "too few images": "too few images"}
     assert other["holds"] == turned[one["holds"]]
+
+
+def test_calling_everything_lesion_by_hand():
+    counts = pd.DataFrame({"model": "m", "id": ["a", "b"], "TP": [1, 0], "FP": [0, 5], "FN": [0, 5], "TN": [1, 0]})
+    both = pd.concat([counts, counts.assign(model="n")])
+    assert all_lesion(both) == pytest.approx(2 / 3), "2 · 0.5 / 1.5, for both images and whatever the model"
+
+
+def test_one_image_decides_nothing():
+    row = order_holds(dice_frame(m1=[0.1], m2=[0.9]), ["Model 1", "Model 2"]).iloc[0]
+    assert row["holds"] == "too few images"

@@ -83,7 +83,7 @@ def test_clamped_says_whether_a_gradient_flows(angle):
 def test_the_whole_last_epoch_counts():
     table = pd.DataFrame({"apart": [7.6, 7.0], "clamped": [1.0, 0.99]})
     check_clamp(table)
-    with pytest.raises(TrainingError, match=r"dead.*clamped 100%, apart term 7\.60.*contrastive\.epochs"):
+    with pytest.raises(TrainingError, match=r"dead.*clamped 100%, apart term 7\.60.*chapter 2, -p epochs=…"):
         check_clamp(table[::-1])
 
 

@@ -13,7 +13,7 @@ import torch
 
 from uslnet_core.download import mismatch
 from uslnet_core.errors import ConfigError, DataError
-from uslnet_core.weights import CHECKPOINTS, CHECKSUMS, check, fetch, load_public, need
+from uslnet_core.weights import CHECKPOINTS, CHECKSUMS, check, fetch, load_public, need, store
 
 NAME = "moco_v3_vits"  # no checksum is published for it
 FILE = "vit-s-300ep.pth.tar"
@@ -218,3 +218,19 @@ def test_a_fetched_checkpoint_loads_by_name(folder, publish, save, originals):
     with pytest.raises(DataError, match="holds a vit_s16, but dino_vits8 is a vit_s8"):
         load_public("dino_vits8", folder=folder)
     (folder / CHECKPOINTS["dino_vits8"].file).unlink()
+
+
+def test_a_folder_that_cannot_be_written_serves_what_is_published(folder, publish, monkeypatch):
+    """A teacher's shared folder: with a published checksum nothing must be recorded; without one it must."""
+
+    def refused(*arguments):
+        raise DataError("Cannot write checksums.json")
+
+    folder.mkdir()
+    (folder / FILE).write_bytes(CONTENT)
+    monkeypatch.setattr(store, "_record", refused)
+    publish(checksum=f"md5-prefix:{hashlib.md5(CONTENT).hexdigest()[:8]}")
+    assert need(NAME, folder)[1] == SHA256 and not (folder / CHECKSUMS).exists()
+    publish(checksum=None)
+    with pytest.raises(DataError, match="Cannot write"):
+        need(NAME, folder)

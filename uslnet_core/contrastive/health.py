@@ -45,8 +45,8 @@ def check_running(history: pd.DataFrame, recipe: Recipe) -> None:
     if not math.isfinite(last["loss"]):
         raise TrainingError(
             f"The contrastive loss of {recipe.method} is {last['loss']} in epoch {len(history)}. Lower "
-            f"contrastive.learning_rate (now {recipe.learning_rate}) or raise contrastive.temperature (now "
-            f"{recipe.temperature})."
+            f"contrastive.learning_rate (-p learning_rate=…, now {recipe.learning_rate}) or raise "
+            f"contrastive.temperature (-p temperature=…, now {recipe.temperature})."
         )
     climbing = math.ceil(recipe.warm_up * recipe.epochs)  # all random networks begin with nearly equal embeddings
     settled = history["uniformity"].iloc[climbing:]
@@ -87,7 +87,7 @@ def check_health(history: pd.DataFrame, recipe: Recipe) -> dict[str, float | str
 
 def told_apart(recipe: Recipe) -> str:
     """Word what is wrong with a training that learnt nothing, and what to change."""
-    sooner = f" Or let the key encoder follow sooner or later (contrastive.momentum, now {recipe.momentum})."
+    sooner = f" Or let the key encoder follow sooner or later (-p momentum=…, now {recipe.momentum})."
     return (
         "the network tells no image from another. Give it more images, or train longer: chapter 2 with more epochs "
         "(-p epochs=…), or with a lower temperature (-p temperature=…)." + ("" if recipe.method == "simclr" else sooner)
@@ -99,5 +99,6 @@ def collapse(last: pd.Series, recipe: Recipe, when: str) -> str:
     return (
         f"{when}the embeddings of {recipe.method} have collapsed: uniformity {last['uniformity']:.3f}, expected well "
         f"below {COLLAPSED}; spread {last['spread']:.3f} of 1. All images look alike to the network. Lower "
-        f"contrastive.learning_rate (now {recipe.learning_rate}) or contrastive.temperature (now {recipe.temperature})."
+        f"contrastive.learning_rate (-p learning_rate=…, now {recipe.learning_rate}) or contrastive.temperature (-p "
+        f"temperature=…, now {recipe.temperature})."
     )

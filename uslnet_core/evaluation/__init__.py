@@ -10,6 +10,7 @@ than a small one.
 from uslnet_core.evaluation.ablation import (
     PAPER_ORDER,
     ablation_table,
+    all_lesion,
     consecutive_differences,
     difference_text,
     order_holds,
@@ -35,6 +36,7 @@ __all__ = [
     "PAPER_ORDER",
     "Interval",
     "ablation_table",
+    "all_lesion",
     "bootstrap_interval",
     "by_size",
     "comparison",

@@ -158,7 +158,8 @@ def order_holds(
     Returns:
         One row per neighbouring pair: lower and higher (as expected), metric, difference (higher minus lower), low,
         high, n_images, and holds: ``yes`` (the whole interval is above 0), ``no`` (below 0), ``within chance`` (it
-        holds 0), or ``not scored`` where a model has no row; its numbers are NaN then, of 0 images.
+        holds 0), ``too few images`` (one has no interval), or ``not scored`` where a model has no row; its numbers are
+        NaN then, of 0 images.
 
     Raises:
         DataError: The order has fewer than two places, or no model of it was scored; or as in `paired_difference`.
@@ -179,9 +180,34 @@ def order_holds(
             if {lower, higher} <= known:
                 settings = {"confidence": confidence, "resamples": resamples, "seed": seed}
                 row |= paired_difference(per_image, higher, lower, metric, **settings)
-                row["holds"] = "yes" if row["low"] > 0 else "no" if row["high"] < 0 else "within chance"
+                row["holds"] = verdict(row)
             rows.append(row)
     return pd.DataFrame(rows).astype({"n_images": int})
+
+
+def verdict(difference: Mapping[str, float]) -> str:
+    """Say whether a difference, as `paired_difference` gives it, is above 0 by more than chance."""
+    if difference["n_images"] < 2:
+        return "too few images"
+    return "yes" if difference["low"] > 0 else "no" if difference["high"] < 0 else "within chance"
+
+
+def all_lesion(per_image: pd.DataFrame) -> float:
+    """Give the Dice of a mask that calls every pixel lesion: what a model must beat to have found anything.
+
+    Args:
+        per_image: One row per model and image: id, and the counts TP, FP, FN, TN of any model.
+
+    Returns:
+        The mean over the images of 2a / (1 + a), where a is the lesion's share of the image, in [0, 1].
+
+    Raises:
+        DataError: A column is missing.
+    """
+    require_columns(per_image, ("id", "TP", "FP", "FN", "TN"))
+    images = per_image.drop_duplicates("id")
+    area = (images["TP"] + images["FN"]) / images[["TP", "FP", "FN", "TN"]].sum(axis=1)
+    return float((2 * area / (1 + area)).mean())
 
 
 def difference_text(row: pd.Series | Mapping[str, float]) -> str:

@@ -23,15 +23,14 @@ from uslnet_core.uncertainty import UncertaintyModule
 #: The ways to make a label of a map that `threshold_curves` compares.
 CURVES = ("threshold x", "threshold 1 − x", "split only", "UM")
 
-_PAPER_AREA = 500 / 224**2
-
-#: What the paper leaves open or prints otherwise, for `label_variants`: one setting changed at a time.
+#: What the paper leaves open or prints otherwise, for `label_variants`: one setting changed at a time. A function
+#: makes the new value of the one that is there.
 OPEN_CHOICES: dict[str, dict[str, Any]] = {
     "as settled": {},
     "printed sum": {"rule": "sum"},
     "4 neighbours": {"neighbours": 4},
-    "least area halved": {"min_area": _PAPER_AREA / 2},
-    "least area doubled": {"min_area": _PAPER_AREA * 2},
+    "least area halved": {"min_area": lambda area: area / 2},
+    "least area doubled": {"min_area": lambda area: area * 2},
     "exclusion 1/4": {"exclusion": 1 / 4},
     "exclusion 1/2": {"exclusion": 1 / 2},
     "no exclusion": {"exclusion": math.inf},
@@ -115,7 +114,7 @@ def label_variants(
     Args:
         saliency: (N, H, W) floating-point in [0, 1], as large as the truth.
         truth: (N, H, W) bool, the experts' masks.
-        variants: Name to the settings of `UncertaintyModule` that it changes.
+        variants: Name to the settings of `UncertaintyModule` that it changes, or to functions of the base's value.
         base: The settings that all start from and are compared with; the paper's where left out.
 
     Returns:
@@ -134,7 +133,7 @@ def label_variants(
     if not variants:
         raise DataError("There are no variants: expected at least one name with the settings that it changes.")
     start = _module(base or {})
-    modules = {name: _module({**(base or {}), **changes}) for name, changes in variants.items()}
+    modules = {name: _module({**(base or {}), **_changed(start, changes)}) for name, changes in variants.items()}
     found: dict[str, list[pd.DataFrame]] = {name: [] for name in modules}
     for maps, masks in _groups(saliency, truth):
         usual = start(torch.from_numpy(maps)).label.numpy() == 1
@@ -179,6 +178,11 @@ def _module(settings: Mapping[str, Any]) -> UncertaintyModule:
     if unknown := [name for name in settings if name not in known]:
         raise ConfigError(f"The uncertainty module has no setting {unknown}; expected some of {known}.")
     return UncertaintyModule(**settings)
+
+
+def _changed(base: UncertaintyModule, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Work out settings that are given as functions of the base's."""
+    return {name: value(getattr(base, name)) if callable(value) else value for name, value in changes.items()}
 
 
 def _groups(saliency: np.ndarray, truth: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

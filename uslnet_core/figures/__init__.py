@@ -7,6 +7,7 @@ settings is changed. Each function's description says what to notice in its pict
 
 from uslnet_core.figures.ablation import ablation_plot, iteration_plot, threshold_plot
 from uslnet_core.figures.examples import Examples, choose_examples
+from uslnet_core.figures.health import health_curves
 from uslnet_core.figures.mistakes import over_under
 from uslnet_core.figures.outlines import draw_outline, outline
 from uslnet_core.figures.pictures import (
@@ -68,6 +69,7 @@ __all__ = [
     "choose_examples",
     "draw_outline",
     "drawn",
+    "health_curves",
     "images_with_outlines",
     "iteration_plot",
     "label_iterations",

@@ -35,6 +35,7 @@ def ablation_plot(
     comparison: pd.DataFrame | None = None,
     by_seed: pd.DataFrame | None = None,
     order: Sequence[str] = (),
+    nothing: float | None = None,
 ) -> Figure:
     """Show what each model of an ablation scores: ours with its interval, each seed, and the paper's beside it.
 
@@ -50,6 +51,7 @@ def ablation_plot(
             be made from scores on synthetic images.
         by_seed: What `uslnet_core.evaluation.scores_by_seed` returns, drawn as small dots.
         order: Models from top to bottom; as in the comparison and then in the summary if left out.
+        nothing: The score of a mask that calls every pixel lesion, a fraction: a dashed line.
 
     Returns:
         A figure with one axes, models from top to bottom, in percent.
@@ -69,6 +71,9 @@ def ablation_plot(
         if model not in ours.index:
             note = {"xytext": (9, 0), "textcoords": "offset points", "va": "center", "color": _GREY, "fontsize": 8}
             ax.annotate(_NOT_OURS, (theirs[model], place), **note)
+    if nothing is not None:
+        look = {"color": REFERENCE, "linestyle": "--", "linewidth": 1, "zorder": 1}
+        ax.axvline(100 * nothing, label="every pixel called lesion", **look)
     ax.set(xlabel=f"{METRIC_NAMES.get(metric, metric)} (%)", ylim=(len(models) - 0.4, -0.6))
     ax.set_yticks(places, models)
     ax.xaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10), integer=True))

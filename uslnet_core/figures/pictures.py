@@ -74,7 +74,10 @@ def images_with_outlines(
 
 @drawn
 def saliency_over(
-    images: Images, saliency: Images | Mapping[str, Images], titles: Sequence[str] | None = None
+    images: Images,
+    saliency: Images | Mapping[str, Images],
+    titles: Sequence[str] | None = None,
+    truth: Images | None = None,
 ) -> Figure:
     """Show where an encoder looks: the image above, its saliency laid over the same image in grey below.
 
@@ -85,6 +88,7 @@ def saliency_over(
         images: N images, as in `images_with_outlines`.
         saliency: (N, h, w) in [0, 1], any size; or several kinds of map by name, for a row each.
         titles: One per image.
+        truth: (N, H, W) bool, drawn white on the images.
 
     Returns:
         A figure with a row for the images and one for each kind of map, N axes each, and the colour bar's.
@@ -97,12 +101,15 @@ def saliency_over(
     kinds = saliency if isinstance(saliency, Mapping) else {"saliency": saliency}
     maps = {name: as_maps(each, n, name) for name, each in kinds.items()}
     require_number(titles, n, "titles")
-    beside = [name.replace("-", "\n", 1) for name in kinds]  # "ccam-moco_v2" takes two lines
+    outlines = as_maps(truth, n, "truth") if truth is not None else None
+    beside = [in_two_lines(name) for name in kinds]
     named = 1 + any("\n" in name for name in beside)
     small = {"widest": 1.4} if len(kinds) > 2 else {}
     figure, axes = grid(1 + len(kinds), n, pictures, titled=titles is not None, named=named, bar=True, **small)
     for i in range(n):
         show_image(axes[0, i], pictures[i], titles[i] if titles is not None else None)
+        if outlines is not None:
+            draw_outline(axes[0, i], outlines[i], TRUTH, shape=pictures[i].shape[:2])
         for ax, each in zip(axes[1:, i], maps.values(), strict=True):
             # Grey underneath: then colour can only mean saliency
             show_image(ax, pictures[i].astype(np.float32).mean(axis=2))
@@ -110,6 +117,11 @@ def saliency_over(
     name_rows(axes, ["image", *beside])
     figure.colorbar(shown, ax=axes, fraction=0.04, pad=0.01, aspect=30, label="saliency (0 to 1)")
     return figure
+
+
+def in_two_lines(name: str) -> str:
+    """Break a name for the narrow space beside a row: ``CCAM, MoCo v2`` at its comma, ``ccam-moco_v2`` at its dash."""
+    return name.replace(", ", ",\n", 1) if ", " in name else name.replace("-", "\n", 1)
 
 
 @drawn

@@ -86,7 +86,12 @@ def style() -> Iterator[None]:
 
 
 def use_style() -> None:
-    """Draw everything from here on in the book's style; for a notebook's first cell, never for the package."""
+    """Draw everything from here on in the book's style; for a notebook's first cell, never for the package.
+
+    It loads matplotlib's backend, too. A notebook's would else be loaded by the first figure function, inside `style`,
+    which then takes back what it had switched on, and figures drawn by hand would never be shown.
+    """
+    plt.switch_backend(mpl.get_backend())
     mpl.rcParams.update(_STYLE)
 
 

@@ -42,9 +42,11 @@ from uslnet_core.pipeline.saliency import (
     map_part,
     map_with,
     source_name,
+    source_title,
 )
 from uslnet_core.pipeline.scoring import (
     evaluate,
+    has_masks,
     load_masks,
     model_name,
     prepare_masks,
@@ -65,19 +67,21 @@ from uslnet_core.pipeline.training import (
     train_iteration,
     write_labels,
 )
-from uslnet_core.pipeline.variants import complete, learnt, line_of, main_encoders, vary, whole_stages
+from uslnet_core.pipeline.variants import as_made, complete, learnt, line_of, main_encoders, vary
 from uslnet_core.pipeline.weights import load_weights, save_weights
 
 __all__ = [
     "ENCODER_TITLES",
     "PLAIN_THRESHOLDS",
     "TRANSFORMERS",
+    "as_made",
     "build_source",
     "complete",
     "evaluate",
     "fabric_of",
     "figure_9",
     "fresh_segmenter",
+    "has_masks",
     "heads_of",
     "image_size",
     "in_words",
@@ -116,6 +120,7 @@ __all__ = [
     "score_table",
     "source_digest",
     "source_name",
+    "source_title",
     "starting_encoder",
     "table_8",
     "table_9",
@@ -123,6 +128,5 @@ __all__ = [
     "train_split",
     "truth_sources",
     "vary",
-    "whole_stages",
     "write_labels",
 ]

@@ -30,7 +30,7 @@ from uslnet_core.pipeline.saliency import (
 from uslnet_core.pipeline.scoring import images_to_score, model_name, prepare_masks, score_split, write_scores
 from uslnet_core.pipeline.training import load_segmenter, make_labels, starting_encoder, train_iteration
 from uslnet_core.pipeline.variants import complete as complete_run
-from uslnet_core.pipeline.variants import main_encoders, vary
+from uslnet_core.pipeline.variants import follows, main_encoders, vary
 from uslnet_core.runs import Run
 from uslnet_core.segmenter import predict
 from uslnet_core.stages import Stage
@@ -180,11 +180,10 @@ def options(run: Run, *, complete: bool = True, epochs: int | None = None) -> St
     for name, warm in {"iteration 1, started again": False, "iteration 1, gone on": True}.items():
         changed = {"refinement": {"warm_start": warm, "iterations": 2}}
         varied = vary(run, "warm" if warm else "cold", first if complete else (), **changed)
-        second = "05-segmenter/iteration-1"
         if complete:
             models.append(segmenter_model(name, varied, train_iteration(varied, 1), images))
-        elif varied.has(second):
-            models.append(segmenter_model(name, varied, varied.open(second), images))
+        elif found := finished(varied, run, first, 1):
+            models.append(segmenter_model(name, *found, images))
     return score_models(run, "options", split, models)
 
 
@@ -200,8 +199,13 @@ def labelled_otherwise(
     if complete:
         make_labels(varied)
         return varied, train_iteration(varied, 0)
-    first = "05-segmenter/iteration-0"
-    return (varied, varied.open(first)) if varied.has(first) else None
+    return finished(varied, run, TRAINED_BEFORE)
+
+
+def finished(varied: Run, run: Run, share: Sequence[str], iteration: int = 0) -> tuple[Run, Stage] | None:
+    """Open a variation's segmenter, if it is there and still stands on its run's own stages."""
+    name = f"05-segmenter/iteration-{iteration}"
+    return (varied, varied.open(name)) if varied.has(name) and follows(varied, run, share) else None
 
 
 def with_epochs(run: Run, label: str, changes: dict[str, Any], epochs: int | None) -> tuple[str, dict[str, Any]]:
@@ -214,24 +218,38 @@ def with_epochs(run: Run, label: str, changes: dict[str, Any], epochs: int | Non
 def maps_of(run: Run, split: str, cam: str, name: str | None, *, complete: bool) -> Stage | None:
     """Open the maps of a source, or make them if that is asked for; ``None`` if they are not there."""
     source = source_name(run, cam, name)
-    if run.has(f"03-saliency/{source}/{split}"):
+    if run.has(f"03-saliency/{source}/{split}") and of_its_encoders(run, source, split):
         return run.open(f"03-saliency/{source}/{split}")
     trained = f"03-saliency/{source}/{train_split(run)}"
-    if cam == "ccam" and run.has(trained):
+    if cam == "ccam" and run.has(trained) and of_its_encoders(run, source, train_split(run)):
         return map_like(run, split, run.open(trained))
     return map_part(run, split, cam, name) if complete else None
+
+
+def of_its_encoders(run: Run, source: str, split: str) -> bool:
+    """Say whether maps of several encoders are of those that the run has now; others are of the one they name."""
+    cam, _, who = source.partition("-")
+    if who not in (FUSED, CONCATENATED):
+        return True
+    inputs = run.open(f"03-saliency/{source}/{split}").manifest.inputs
+    if who == FUSED:
+        return set(inputs) == {f"03-saliency/{cam}-{name}/{split}" for name in run.config.encoders}
+    if split != train_split(run):  # mapped with the head of the training part
+        return of_its_encoders(run, source, train_split(run))
+    encoders = {name for name in inputs if name.startswith("02-contrastive/")}
+    return encoders == {f"02-contrastive/{name}" for name in run.config.encoders}
 
 
 def one_encoder(run: Run, *, complete: bool, epochs: int | None) -> tuple[Run, Stage] | None:
     """Train iteration 0 on the maps of the encoder that the segmenter starts from, alone."""
     label, changes = with_epochs(run, "one-encoder", {"encoders": (starting_encoder(run),)}, epochs)
-    varied = vary(run, label, ("01-data", "02-contrastive") if complete else (), **changes)
-    first = "05-segmenter/iteration-0"
+    shared = ("01-data", "02-contrastive")
+    varied = vary(run, label, shared if complete else (), **changes)
     if complete:
         make_saliency(varied)
         make_labels(varied)
         return varied, train_iteration(varied, 0)
-    return (varied, varied.open(first)) if varied.has(first) else None
+    return finished(varied, run, shared)
 
 
 def map_model(name: str, stage: Stage, size: int) -> Model:

@@ -75,6 +75,11 @@ def train_encoder(run: Run, method: str) -> Stage:
     """Train one encoder; one that was killed goes on where it was."""
     config, fabric = run.config, fabric_of(run)
     images, recipe = run.open(f"01-data/images/{train_split(run)}"), config.recipe(method)
+    if recipe.epochs == 0 and recipe.init in CHECKPOINTS and not recipe.init.startswith(method):
+        raise ConfigError(
+            f"With epochs=0, {recipe.init} stays as it is, and is no {ENCODER_TITLES[method]}. Name it as the encoder "
+            f"that it is: -p encoders={recipe.init}."
+        )
     settings = common_settings(run, fabric) | {"backbone": config.backbone, "contrastive": recipe.settings()}
     start, report = None, None
     if recipe.init:

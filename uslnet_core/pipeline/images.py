@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from uslnet_core.compute import cores
+from uslnet_core.config import Config
 from uslnet_core.data.datasets import image_sources
 from uslnet_core.data.images import ImageSet, write_images
 from uslnet_core.data.registry import DATASETS
@@ -50,6 +51,7 @@ def prepare_images(run: Run, split: str, *, size: int | None = None, strict: boo
         "size": size,
         "sources": source_digest(sources, config.seed),
     }
+    settings |= drawn_by(config)
     stage = run.make(f"01-data/images/{split}", compute, settings=settings)
     return refuse_skipped(stage) if strict else stage
 
@@ -72,6 +74,11 @@ def source_digest(sources: list[Any], seed: int) -> str:
     if not files:
         return f"synthetic seed {seed}: {sources[0].id} … {sources[-1].id}"
     return digest([[name, stat.st_size, stat.st_mtime_ns] for name, stat in files])
+
+
+def drawn_by(config: Config) -> dict[str, int]:
+    """Name the seed that synthetic images and masks hang on; real ones hang on none."""
+    return {"seed": config.seed} if config.dataset == "synthetic" else {}
 
 
 def image_size(run: Run, split: str | None = None) -> int:

@@ -22,6 +22,7 @@ from uslnet_core.data.images import ImageSet
 from uslnet_core.errors import RunError
 from uslnet_core.folders import link_or_copy
 from uslnet_core.pipeline.features import (
+    ENCODER_TITLES,
     as_fields,
     common_settings,
     empty_encoder,
@@ -46,6 +47,15 @@ from uslnet_core.stages import Stage
 FUSED, CONCATENATED = "fused", "concatenated"
 WITHOUT_ENCODER: dict[str, Source] = {"colour_distance": colour_distance, "colour_clusters": colour_clusters}
 MAIN = "03-saliency/main"
+CAM_TITLES = {
+    "ccam": "CCAM",
+    "grad_cam": "Grad-CAM",
+    "grad_cam_pp": "Grad-CAM++",
+    "smooth_grad_cam_pp": "Smooth Grad-CAM++",
+    "freq_cam": "FreqCAM",
+    "colour_distance": "colour distance",
+    "colour_clusters": "colour clusters",
+}
 
 
 def source_name(run: Run, cam: str | None = None, encoder: str | None = None) -> str:
@@ -61,6 +71,15 @@ def source_name(run: Run, cam: str | None = None, encoder: str | None = None) ->
         return cam
     together = FUSED if run.config.saliency.fusion == "mean" else CONCATENATED
     return f"{cam}-{encoder or (run.config.encoders[0] if len(run.config.encoders) == 1 else together)}"
+
+
+def source_title(name: str) -> str:
+    """Write a source's name for readers: ``ccam-moco_v2`` is ``CCAM, MoCo v2``."""
+    cam, _, who = name.partition("-")
+    if cam not in CAM_TITLES:
+        return name
+    own = {FUSED: "fused", CONCATENATED: "one on all features"} | ENCODER_TITLES
+    return ", ".join([CAM_TITLES[cam], *([own.get(who, who)] if who else [])])
 
 
 def make_saliency(run: Run, source: Stage | None = None) -> Stage:
@@ -188,7 +207,10 @@ def average(run: Run, split: str, cam: str, parts: Sequence[Stage]) -> Stage:
     """Average maps of one kind that are there."""
 
     def compute(folder: Path) -> None:
-        np.save(folder / "maps.npy", mean_maps([np.load(part / "maps.npy") for part in parts]))
+        maps = [np.load(part / "maps.npy") for part in parts]
+        cells = min(each.shape[1] for each in maps)  # networks differ in the size of their cells
+        alike = [each if each.shape[1] == cells else upsample(torch.from_numpy(each), cells).numpy() for each in maps]
+        np.save(folder / "maps.npy", mean_maps(alike))
 
     settings = {"seed": run.config.seed, "fusion": "mean"}
     return run.make(f"03-saliency/{cam}-{FUSED}/{split}", compute, settings=settings, inputs=parts)

@@ -17,7 +17,7 @@ from uslnet_core.data.registry import DATASETS
 from uslnet_core.errors import RunError
 from uslnet_core.evaluation import counts, score, summarise
 from uslnet_core.pipeline.features import fabric_of
-from uslnet_core.pipeline.images import image_size, prepare_images, refuse_skipped, source_digest
+from uslnet_core.pipeline.images import drawn_by, image_size, prepare_images, refuse_skipped, source_digest
 from uslnet_core.pipeline.saliency import load_maps, main_maps
 from uslnet_core.pipeline.training import load_segmenter
 from uslnet_core.runs import Run
@@ -47,7 +47,7 @@ def prepare_masks(run: Run, split: str, *, strict: bool = False) -> Stage | None
         skipped = write_masks(sources, index, folder, size, strict=strict, workers=cores(), progress=run.progress)
         return {"masks": len(sources) - len(skipped), "skipped": len(skipped)}
 
-    settings = {"size": size, "sources": source_digest(sources, config.seed)}
+    settings = {"size": size, "sources": source_digest(sources, config.seed)} | drawn_by(config)
     stage = run.make(f"01-data/masks/{split}", compute, settings=settings, inputs=[images])
     return refuse_skipped(stage) if strict else stage
 
@@ -57,6 +57,13 @@ def truth_sources(run: Run, split: str, images: ImageSet) -> list[MaskSource]:
     known = set(images.ids)
     found = mask_sources(run.config.dataset, run.data, split, count=len(images), seed=run.config.seed)
     return [source for source in found if source.id in known]
+
+
+def has_masks(run: Run, split: str | None = None) -> bool:
+    """Say whether a part of the dataset has masks to score by (default: the part that is scored). Opens none."""
+    if run.config.dataset == "synthetic":
+        return True
+    return bool(mask_sources(run.config.dataset, run.data, split or score_split(run)))
 
 
 def load_masks(run: Run, split: str) -> MaskSet | None:

@@ -141,16 +141,27 @@ def train_iteration(run: Run, iteration: int) -> Stage:
 
 
 def starting_encoder(run: Run) -> str:
-    """Name the encoder whose weights the segmenter starts from: the one asked for, MoCo v2's, or the first."""
+    """Name the encoder whose weights the segmenter starts from: the one asked for, MoCo v2's, or the first ResNet.
+
+    Raises:
+        ConfigError: none of the run's encoders is a ResNet, or the one asked for is not.
+    """
     names = run.open(MAIN).manifest.facts["encoders"]
-    chosen = run.config.segmenter.encoder or ("moco_v2" if "moco_v2" in names else names[0])
-    backbone = run.open(f"02-contrastive/{chosen}").manifest.settings["backbone"]
-    if not backbone.startswith("resnet"):
+    asked = run.config.segmenter.encoder
+    networks = {name: backbone_of(run, name) for name in ([asked] if asked else names)}
+    fit = [name for name, backbone in networks.items() if backbone.startswith("resnet")]
+    if not fit:
+        found = ", ".join(f"{name} is a {backbone}" for name, backbone in networks.items())
         raise ConfigError(
-            f"The segmenter is built on a ResNet's stages, but {chosen} is a {backbone}. Name another encoder to start "
-            "from (segmenter.encoder)."
+            f"The segmenter is built on a ResNet's stages, but {found}. Give chapters 2 and 3 one with a ResNet, too: "
+            f"-p encoders={','.join(names)},simclr."
         )
-    return chosen
+    return "moco_v2" if "moco_v2" in fit else fit[0]
+
+
+def backbone_of(run: Run, name: str) -> str:
+    """Name the network of one of the run's encoders."""
+    return run.open(f"02-contrastive/{name}").manifest.settings["backbone"]
 
 
 def refine(run: Run) -> list[Stage]:

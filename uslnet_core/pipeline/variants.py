@@ -1,23 +1,29 @@
 """Variations of a run, for the ablations: a run beside it, which shares all that stands before what is changed.
 
 ``isic2017-workshop~fused`` is ``isic2017-workshop`` with other encoders. It is a run like any other: same stages, same
-functions, same rules of reuse. What it shares is linked and takes no room.
+functions, same rules of reuse. What it shares is linked and takes no room. A run that a user made is taken as it is;
+a variation follows its run.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from uslnet_core.config import Config
-from uslnet_core.pipeline.features import METHODS, in_words, learn_features
+from uslnet_core.config import Config, checked
+from uslnet_core.errors import ConfigError
+from uslnet_core.pipeline.features import METHODS, as_fields, in_words, learn_features
 from uslnet_core.pipeline.images import prepare_images, train_split
 from uslnet_core.pipeline.saliency import MAIN, make_saliency
 from uslnet_core.pipeline.training import make_labels, train_iteration
 from uslnet_core.runs import MARK, Run
-from uslnet_core.stages import Stage, peek, stale_reason
+from uslnet_core.stages import Stage, peek
+from uslnet_core.weights import CHECKPOINTS
+
+IMAGES, LABELS, FIRST, SECOND = "01-data/images", "04-labels", "05-segmenter/iteration-0", "05-segmenter/iteration-1"
+OF_QUEUES = ("queue", "momentum", "groups")  # fields that only the two MoCos have
 
 
 def vary(run: Run, label: str, share: Sequence[str] = (), **changes: Any) -> Run:
@@ -31,26 +37,33 @@ def vary(run: Run, label: str, share: Sequence[str] = (), **changes: Any) -> Run
 
     Returns:
         The variation. Nothing is trained yet.
+
+    Raises:
+        ConfigError: the changed configuration is none.
     """
     fields = run.config.model_dump()
     for name, value in changes.items():
         fields[name] = fields[name] | value if isinstance(value, dict) else value
     folder, remedy = run.folder.with_name(run.folder.name + MARK + label), run.remedy or run.spell("reproduce all")
-    varied = replace(run, folder=folder, config=Config(**fields), remedy=remedy)
-    for name, stage in whole_stages(run).items():
-        if share and name.startswith(tuple(share)):
+    varied = replace(run, folder=folder, config=checked(fields), remedy=remedy)
+    for name, stage in run.whole().items() if share else []:
+        if name.startswith(tuple(share)):
             varied.adopt(stage)
     return varied
 
 
-def whole_stages(run: Run) -> dict[str, Stage]:
-    """List the stages of a run that are whole and follow from what they read."""
-    stages = peek(run.folder)
-    return {name: stage for name, stage in stages.items() if not stale_reason(stage, stages)}
+def follows(varied: Run, run: Run, share: Sequence[str]) -> bool:
+    """Say whether a variation still holds its run's own stages, where it is to share them."""
+    own, theirs = varied.whole(), run.whole()
+    shared = [name for name in own if name.startswith(tuple(share)) and name in theirs]
+    return all(own[name].manifest.fingerprint == theirs[name].manifest.fingerprint for name in shared)
 
 
 def line_of(run: Run, encoders: Sequence[str], iterations: int, seed: int | None = None, *, share: bool = True) -> Run:
-    """Open the run on which the ablations stand: the given one, or a variation with other encoders or another seed.
+    """Open the run on which the ablations stand: the given one, or a variation of it.
+
+    It is a variation where encoders or seed are others, or where it has more iterations than the run was made with: the
+    last of the run's own is what it hands out, and stays that.
 
     Its configuration is what the run's stages were made with, where they are there, so that a run with changed
     parameters is taken apart as it is.
@@ -61,42 +74,73 @@ def line_of(run: Run, encoders: Sequence[str], iterations: int, seed: int | None
         iterations: of the segmenter, iteration 0 included.
         seed: another seed than the run's; synthetic images are drawn by it, too.
         share: put the stages that it shares in place; False only opens it and writes nothing.
+
+    Raises:
+        ConfigError: iterations, encoders or seed are out of range.
     """
-    own = main_encoders(run)
-    config = as_made(run)
-    config = config.model_copy(
-        update={"encoders": own, "refinement": config.refinement.model_copy(update={"iterations": iterations})}
-    )
-    line = replace(run, config=config)
+    own, config = main_encoders(run), as_made(run)
+    several = config.refinement.iterations
+    refinement = config.refinement.model_dump() | {"iterations": iterations}
+    line = replace(run, config=checked(config.model_dump() | {"encoders": own, "refinement": refinement}))
     if tuple(encoders) != own:
         label = "fused" if tuple(encoders) == METHODS else "+".join(encoders)
         line = vary(line, label, ["01-data", "02-contrastive"] if share else [], encoders=tuple(encoders))
+    elif iterations > several and run.has(FIRST):
+        shared = ["01-", "02-", "03-", "04-", *(f"05-segmenter/iteration-{k}" for k in range(several))]
+        line = vary(line, f"{iterations}-iterations", shared if share else [])
     if seed is not None and seed != run.config.seed:
         shared = [] if run.config.dataset == "synthetic" or not share else ["01-data"]
         line = vary(line, f"seed-{seed}", shared, seed=seed)
     return line
 
 
-SECTIONS = {
-    "02-contrastive/": ("backbone", "contrastive"),
-    "03-saliency/main": ("saliency",),
-    "04-labels": ("uncertainty",),
-    "05-segmenter/iteration-0": ("segmenter",),
-    "05-segmenter/iteration-1": ("refinement",),
-}
-
-
 def as_made(run: Run) -> Config:
-    """Read back, from the manifests of a run, the settings that its stages were made with; the rest is configured."""
-    fields, stages = run.config.model_dump(mode="json"), whole_stages(run)
-    for begin, sections in SECTIONS.items():
-        for name, stage in stages.items():
-            if name.startswith(begin):
-                fields |= {section: stage.manifest.config[section] for section in sections}
-    first = stages.get("05-segmenter/iteration-0")
-    if first:
-        fields["refinement"] = fields["refinement"] | {"first_epochs": first.manifest.settings["refinement"]["epochs"]}
-    return Config.model_validate_json(json.dumps(fields))
+    """Read back, from the manifests of a run, the settings that its stages were made with; the rest is configured.
+
+    Raises:
+        ConfigError: a stage was made with settings that are none any more, or its encoders are of different networks.
+    """
+    fields, stages = run.config.model_dump(), run.whole()
+    images = stages.get(f"{IMAGES}/{train_split(run)}")
+    if images:
+        fields["images"] = as_fields(images.manifest.config["images"])
+    trained = [stages[name] for name in map("02-contrastive/{}".format, main_encoders(run)) if name in stages]
+    trained = [stage for stage in trained if "contrastive" in stage.manifest.settings]
+    if trained:
+        networks = {stage.manifest.settings["backbone"] for stage in trained}
+        if len(networks) > 1:
+            raise ConfigError(f"The encoders of {run.folder.name} are of different networks: {', '.join(networks)}.")
+        # What only MoCo has is true of a MoCo's stage alone.
+        queued = [stage for stage in trained if "momentum" in stage.manifest.settings["contrastive"]]
+        contrastive = as_fields(trained[0].manifest.config["contrastive"])
+        for stage in queued[:1]:
+            contrastive |= {name: stage.manifest.config["contrastive"][name] for name in OF_QUEUES}
+        contrastive["init"] = found_again(run, contrastive["init"])
+        fields |= {"backbone": networks.pop(), "contrastive": contrastive}
+    for name, section in {MAIN: "saliency", LABELS: "uncertainty", FIRST: "segmenter", SECOND: "refinement"}.items():
+        if name in stages:
+            fields[section] = as_fields(stages[name].manifest.config[section])
+    if SECOND in stages:
+        fields["refinement"]["iterations"] = sum(name.startswith("05-segmenter/") for name in stages)
+    if FIRST in stages:
+        first = stages[FIRST].manifest.settings["refinement"]["epochs"]
+        fields["refinement"] = fields["refinement"] | {"first_epochs": first}
+    return checked(fields)
+
+
+def found_again(run: Run, init: str) -> str:
+    """Give the place of the file that a run's encoders started from: its manifests keep its name alone."""
+    given = run.config.contrastive.init
+    return given if init and init not in CHECKPOINTS and Path(given).name == init else init
+
+
+def as_refined(run: Run) -> Run:
+    """Take the thresholds that chapter 6 was given, for iterations that go on where it stopped."""
+    second = run.whole().get(SECOND)
+    if second is None or not stands(run, SECOND):
+        return run
+    fields = run.config.model_dump() | {"uncertainty": as_fields(second.manifest.config["uncertainty"])}
+    return replace(run, config=checked(fields))
 
 
 def main_encoders(run: Run) -> tuple[str, ...]:
@@ -112,7 +156,10 @@ def learnt(run: Run) -> str:
 
 
 def complete(run: Run, iterations: int | None = None) -> list[Stage]:
-    """Make whatever a run lacks, up to a number of iterations; what is there, and follows from what it read, is kept.
+    """Make whatever a run lacks, up to a number of iterations.
+
+    What is there in a run of the user's own, and follows from what it read, is kept, whatever it was made with. A
+    variation is brought in line with its configuration, which is that of the run it varies.
 
     Args:
         run: the run.
@@ -121,18 +168,26 @@ def complete(run: Run, iterations: int | None = None) -> list[Stage]:
     Returns:
         The stages of the segmenter.
     """
-    images = f"01-data/images/{train_split(run)}"
-    if not run.has(images):
+    if not stands(run, f"{IMAGES}/{train_split(run)}"):
         prepare_images(run, train_split(run))
     for name in run.config.encoders:
-        if not run.has(f"02-contrastive/{name}"):
+        if not stands(run, f"02-contrastive/{name}"):
             learn_features(run, name)
-    if not run.has(MAIN):
+    if not stands(run, MAIN):
         make_saliency(run)
-    if not run.has("04-labels"):
+    if not stands(run, LABELS):
         make_labels(run)
-    names = [
-        f"05-segmenter/iteration-{k}"
-        for k in range(run.config.refinement.iterations if iterations is None else iterations)
-    ]
-    return [run.open(name) if run.has(name) else train_iteration(run, k) for k, name in enumerate(names)]
+    trained, later = [], as_refined(run)
+    for k in range(run.config.refinement.iterations if iterations is None else iterations):
+        name = f"05-segmenter/iteration-{k}"
+        trained.append(run.open(name) if stands(run, name) else train_iteration(later if k else run, k))
+    return trained
+
+
+def stands(run: Run, name: str) -> bool:
+    """Say whether a stage is kept as it is: in a run of the user's own, or shared with the run that is varied."""
+    there = run.whole().get(name)
+    if there is None or MARK not in run.folder.name:
+        return there is not None
+    varied = peek(run.folder.with_name(run.folder.name.rpartition(MARK)[0])).get(name)
+    return varied is not None and varied.manifest.fingerprint == there.manifest.fingerprint

@@ -16,8 +16,8 @@ from uslnet_core.reproduce.items import (
     table_10,
 )
 from uslnet_core.reproduce.keep import record, save
-from uslnet_core.reproduce.layout import Lines, Reproduced, scores_of
-from uslnet_core.reproduce.lines import base_seed, caption, open_lines
+from uslnet_core.reproduce.layout import Lines, Reproduced, nothing_found, scores_of
+from uslnet_core.reproduce.lines import base_seed, caption, masks_read, open_lines, part_of
 
 __all__ = [
     "ITEMS",
@@ -29,8 +29,11 @@ __all__ = [
     "figure_7",
     "figure_8",
     "figure_9",
+    "masks_read",
+    "nothing_found",
     "open_lines",
     "options",
+    "part_of",
     "record",
     "save",
     "scores_of",

@@ -7,13 +7,16 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from uslnet_core import figures, pipeline
+from uslnet_core.data.images import ImageSet
 from uslnet_core.data.masks import MaskSet
 from uslnet_core.errors import DataError
-from uslnet_core.evaluation import label_variants, over_seeds, scores_by_seed, threshold_curves
+from uslnet_core.evaluation import by_size, label_variants, over_seeds, scores_by_seed, threshold_curves
 from uslnet_core.labels import RULES
 from uslnet_core.reproduce.layout import (
+    ITERATIONS,
     Lines,
     Reproduced,
     beside,
@@ -21,11 +24,14 @@ from uslnet_core.reproduce.layout import (
     models_table,
     outlines,
     refined_model,
+    rows_of,
     scored_alone,
     scores_of,
     stages_of,
+    unscored,
 )
 from uslnet_core.runs import Run
+from uslnet_core.stages import Stage
 
 NEEDS_WEIGHTS = "uslnet weights fetch {}"
 THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 10))
@@ -33,39 +39,55 @@ THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 10))
 
 def table_8(lines: Lines, *, complete: bool = True) -> Reproduced:
     """Ablation of the modules: Baseline and Models 1 to 5."""
+    if nothing := unscored(lines):
+        return nothing
     stages = stages_of(partial(pipeline.table_8, complete=complete), lines)
     models = ["Baseline", "Model 1", "Model 2", "Model 3", "Model 4", refined_model(stages)]
     mapping = {model: "Model 5" if model.startswith("Model 5") else model for model in models}
     order = ("Baseline", "Model 1", "Model 2", ("Model 3", "Model 4"), models[-1])
-    return models_table(lines, stages, 8, mapping, {}, order)
+    found = models_table(lines, stages, 8, mapping, order=order)
+    found.tables["by size"] = dice_by_size(next(iter(scores_of(stages).values())))
+    return found
 
 
 def table_9(lines: Lines, *, complete: bool = True) -> Reproduced:
     """Ablation of encoders and kinds of map."""
+    if nothing := unscored(lines):
+        return nothing
     stages = stages_of(partial(pipeline.table_9, complete=complete), lines)
     if not stages:
         return Reproduced(needs=command_for("table-9", lines))
-    titles, mapping, needs = pipeline.ENCODER_TITLES, {}, {}
+    mapping, needs, pairs = {}, {}, []
     for method, name in pipeline.TRANSFORMERS.items():
         mapping[f"smooth_grad_cam_pp-{name}"] = {"group": "ViT, Smooth Grad-CAM++", "method": method}
         needs[f"smooth_grad_cam_pp-{name}"] = NEEDS_WEIGHTS.format(name)
     for cam, group in {"smooth_grad_cam_pp": "ResNet50, Smooth Grad-CAM++", "ccam": "ResNet50, CCAM"}.items():
-        for name, title in titles.items():
+        for name, title in pipeline.ENCODER_TITLES.items():
             mapping[f"{cam}-{name}"] = {"group": group, "method": title}
     mapping["ccam-fused"] = {"group": "ResNet50, CCAM", "method": "Fused"}
-    for model in scores_of(stages)[next(iter(stages))]["model"].unique():
+    for model in rows_of(stages):
         mapping.setdefault(model, None)  # ours alone
-    return models_table(lines, stages, 9, mapping, needs, ())
+    for name in pipeline.ENCODER_TITLES:
+        pairs += [(f"ccam-{name}", f"smooth_grad_cam_pp-{name}"), ("ccam-fused", f"ccam-{name}")]
+    pairs += [("ccam-fused", "ccam-concatenated"), ("colour_distance", "ccam-fused")]
+    titles = {model: pipeline.source_title(model) for model in mapping}
+    found = models_table(lines, stages, 9, mapping, needs=needs, pairs=pairs, titles=titles)
+    seed, stage = next(iter(stages.items()))
+    found.figures["maps"] = kinds_of_map(lines[seed], stage)
+    return found
 
 
 def table_10(lines: Lines, *, complete: bool = True) -> Reproduced:
     """Iterations of the refinement; scored together with table 8."""
+    if nothing := unscored(lines):
+        return nothing
     stages = stages_of(partial(pipeline.table_8, complete=complete), lines)
-    models = ["Model 4", *(f"Model 5_{k}" for k in range(1, 5))]
-    found = models_table(lines, stages, 10, {model: model for model in models}, {}, ())
+    models = ["Model 4", *(f"Model 5_{k}" for k in range(1, ITERATIONS))]
+    pairs = [*zip(models[1:], models[:-1], strict=True), (models[-1], models[0])]
+    found = models_table(lines, stages, 10, {model: model for model in models}, pairs=pairs)
     summary = over_seeds({seed: rows[rows["model"].isin(models)] for seed, rows in scores_of(stages).items()})
     certain = certain_shares(next(iter(lines.values()))) if len(stages) == 1 else {}  # of one seed, or not at all
-    theirs = beside(summary, 10, {m: m for m in models}, lines)
+    theirs = beside(summary, 10, {m: m for m in models}, lines, stages)
     by_seed = scores_by_seed(scores_of(stages)) if len(lines) > 1 else None
     by_seed = by_seed if by_seed is None else by_seed[by_seed["model"].isin(models)]
     shown = set(summary["model"]) | set(theirs["model"] if theirs is not None else [])
@@ -89,6 +111,8 @@ def figure_1(lines: Lines, *, complete: bool = True) -> Reproduced:
 
 def figure_7(lines: Lines, *, complete: bool = True) -> Reproduced:
     """Outlines of every model of table 8, on images chosen by rank of the last."""
+    if nothing := unscored(lines):
+        return nothing
     seed, line = next(iter(lines.items()))
     stage = pipeline.table_8(line, complete=complete)
     models = ["Baseline", "Model 1", "Model 2", "Model 3", "Model 4", refined_model({seed: stage})]
@@ -97,6 +121,8 @@ def figure_7(lines: Lines, *, complete: bool = True) -> Reproduced:
 
 def figure_8(lines: Lines, *, complete: bool = True) -> Reproduced:
     """How right labels are along the thresholds, and under the choices that the paper leaves open."""
+    if nothing := unscored(lines, pipeline.train_split(next(iter(lines.values())))):
+        return nothing
     run = first_complete(lines, complete)
     saliency, truth = labelled(run)
     rules = {name: getattr(run.config.uncertainty, name) for name in RULES}
@@ -109,6 +135,8 @@ def figure_8(lines: Lines, *, complete: bool = True) -> Reproduced:
 
 def figure_9(lines: Lines, *, complete: bool = True, epochs: int | None = None) -> Reproduced:
     """Segmenters taught by plain thresholds beside the one taught by the uncertainty module, after one iteration."""
+    if nothing := unscored(lines):
+        return nothing
     stages = stages_of(partial(pipeline.figure_9, complete=complete, epochs=epochs), lines)
     pairs = [("UM", f"threshold {t}") for t in pipeline.PLAIN_THRESHOLDS]
     found = scored_alone("figure-9", lines, stages, pairs)
@@ -123,6 +151,8 @@ def figure_9(lines: Lines, *, complete: bool = True, epochs: int | None = None) 
 
 def options(lines: Lines, *, complete: bool = True, epochs: int | None = None) -> Reproduced:
     """What the paper leaves open in training: the factor ¼, the number of encoders, and a warm start."""
+    if nothing := unscored(lines):
+        return nothing
     stages = stages_of(partial(pipeline.options, complete=complete, epochs=epochs), lines)
     pairs = [(other, "as settled") for other in ("with the ¼", "maps of one encoder")]
     pairs.append(("iteration 1, gone on", "iteration 1, started again"))
@@ -139,6 +169,37 @@ ITEMS: dict[str, tuple[Callable[..., Reproduced], str]] = {
     "figure-9": (figure_9, "11"),
     "options": (options, "11"),
 }
+
+
+def dice_by_size(per_image: pd.DataFrame) -> pd.DataFrame:
+    """Lay out Dice by quarter of lesion size: a row a model, percent as text."""
+    sizes = by_size(per_image)
+    sizes["lesions"] = [
+        f"{row.size} ({row.area_low:.0%} to {row.area_high:.0%})" for row in sizes.itertuples(name="Row")
+    ]
+    columns, models = list(dict.fromkeys(sizes["lesions"])), list(dict.fromkeys(sizes["model"]))
+    quarters = sizes.pivot(index="model", columns="lesions", values="mean").loc[models, columns]
+    return (100 * quarters).map("{:.1f}".format).rename_axis(columns=None).reset_index()
+
+
+def kinds_of_map(line: Run, stage: Stage) -> Figure:
+    """Draw kinds of map on the best, the median and the worst image by Dice of the run's CCAM.
+
+    Every CCAM, Smooth Grad-CAM++ and FreqCAM of one encoder, and colour distance.
+    """
+    part, kinds, ccam = stage.manifest.settings["split"], rows_of({0: stage}), pipeline.source_name(line, "ccam")
+    images = ImageSet.open(line.open(f"01-data/images/{part}").folder)
+    ranked = scores_of({0: stage})[0].set_index("model").loc[[ccam]].set_index("id")["DIC"]
+    examples = figures.choose_examples(ranked.to_numpy())
+    ids = [ranked.index[i] for i in examples.indices]
+    rows = [images.ids.index(name) for name in ids]
+    one = next((kind.partition("-")[2] for kind in kinds if kind.startswith("freq_cam")), "")
+    others = {f"smooth_grad_cam_pp-{one}", f"freq_cam-{one}", "colour_distance"}
+    shown = [kind for kind in kinds if kind.startswith("ccam") or kind in others]
+    maps = {kind: pipeline.load_maps(line.open(f"03-saliency/{kind}/{part}"), images.size)[rows] for kind in shown}
+    titled = {pipeline.source_title(kind): each for kind, each in maps.items()}
+    words = [label.split(":")[0] for label in examples.labels]
+    return figures.saliency_over(images.images[rows], titled, words, truth=pipeline.load_masks(line, part).select(ids))
 
 
 def first_complete(lines: Lines, complete: bool) -> Run:

@@ -7,14 +7,25 @@ from pathlib import Path
 
 from uslnet_core.errors import DataError
 from uslnet_core.reproduce.layout import Lines, Reproduced
-from uslnet_core.reproduce.lines import caption
+from uslnet_core.reproduce.lines import caption, part_of
 from uslnet_core.stages import peek
 
 
-def save(found: Reproduced, folder: Path, name: str, dpi: int = 110) -> list[Path]:
-    """Write an item's tables as CSV and its pictures as PNG: ``table-8.csv``, ``table-8-dice.png`` and so on."""
+def save(found: Reproduced, folder: Path, name: str, caption: str = "", dpi: int = 110) -> list[Path]:
+    """Write an item's tables as CSV and its pictures as PNG: ``table-8.csv``, ``table-8-dice.png`` and so on.
+
+    Args:
+        found: the item.
+        folder: gets the files.
+        name: the item's name.
+        caption: what its numbers stand for, for ``table-8.txt``.
+        dpi: of the pictures.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
+    if caption:
+        files.append(folder / f"{name}.txt")
+        files[0].write_text(caption + "\n", encoding="utf-8")
     for what, frame in found.tables.items():
         plain = what.replace(" ", "-")
         files.append(folder / (f"{name}.csv" if plain == name else f"{name}-{plain}.csv"))
@@ -65,7 +76,7 @@ def record(item: str, lines: Lines, found: Reproduced, folder: Path) -> list[Pat
             },
         }
     described = folder / f"{item}.json"
-    scored = "train" if item == "figure-8" else ""
-    content = {"item": item, "caption": caption(lines, found.stages, scored), "seeds": seeds}
+    told = caption(lines, found.stages, part_of(item, first))
+    content = {"item": item, "caption": told, "seeds": seeds}
     described.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return [*files, described]

@@ -15,6 +15,7 @@ from uslnet_core.data.images import ImageSet
 from uslnet_core.errors import DataError
 from uslnet_core.evaluation import (
     ablation_table,
+    all_lesion,
     comparison,
     consecutive_differences,
     difference_text,
@@ -23,10 +24,11 @@ from uslnet_core.evaluation import (
     scores_by_seed,
     seed_average,
 )
-from uslnet_core.runs import Run
+from uslnet_core.runs import MARK, Run
 from uslnet_core.stages import Stage
 
 Lines = Mapping[int, Run]
+ITERATIONS = 5  # the paper's n
 REFINED = "Model 5_2"  # the paper's Model 5; fixed beforehand, and by no score of ours
 
 
@@ -57,15 +59,36 @@ class Reproduced:
         return self.figures.get(name, Markdown(f"*Not made yet: `{self.needs}`*"))
 
 
+def unscored(lines: Lines, *splits: str) -> Reproduced | None:
+    """Give an empty item that says why, where there are no masks to score by; asked before anything is trained."""
+    line = next(iter(lines.values()))
+    lacking = [each for each in splits or (pipeline.score_split(line),) if not pipeline.has_masks(line, each)]
+    if not lacking:
+        return None
+    return Reproduced(needs=f"masks: {line.config.dataset} has none for {' and '.join(lacking)}, so nothing is scored")
+
+
 def stages_of(make: Callable[[Run], Stage | None], lines: Lines) -> dict[int, Stage]:
     """Call a table's function for every seed's line, and keep what is there."""
     return {seed: stage for seed, line in lines.items() if (stage := make(line)) is not None}
 
 
 def command_for(item: str, lines: Lines) -> str:
-    """Spell the command that makes an item whole."""
+    """Spell the command that makes an item whole, for these very runs."""
     line = next(iter(lines.values()))
-    return line.spell(f"reproduce {item}")
+    config, parts = line.config, [line.spell(f"reproduce {item}")]
+    if len(lines) > 1:
+        parts = [parts[0].replace(f" --seeds {config.seed}", ""), f"--seeds {','.join(map(str, lines))}"]
+    if config.evaluation.split:
+        parts.append(f"--split {config.evaluation.split}")
+    usual = tuple(pipeline.ENCODER_TITLES)
+    if config.profile == "quick" and item != "table-9":
+        usual = config.encoders if MARK not in line.folder.name else ()
+    if config.encoders != usual:
+        parts.append(f"--encoders {','.join(config.encoders)}")
+    if item == "table-10" and config.refinement.iterations < ITERATIONS:
+        parts.append(f"--iterations {ITERATIONS}")
+    return " ".join(parts)
 
 
 def models_table(
@@ -73,17 +96,41 @@ def models_table(
     stages: Mapping[int, Stage],
     table: int,
     mapping: Mapping[str, Any],
-    needs: Mapping[str, str],
-    order: Sequence[Any],
+    *,
+    needs: Mapping[str, str] | None = None,
+    order: Sequence[Any] = (),
+    pairs: Sequence[tuple[str, str]] = (),
+    titles: Mapping[str, str] | None = None,
 ) -> Reproduced:
-    """Lay out scored models as a table of the paper: theirs, ours, differences, what each step gains."""
-    per_image = scores_of(stages)
+    """Lay out scored models as a table of the paper: theirs, ours, differences, what each step gains.
+
+    Args:
+        lines: the runs, by seed.
+        stages: the scored models, by seed.
+        table: the paper's number.
+        mapping: models, in the order of the page, to the paper's rows; ``None`` for those that are ours alone.
+        needs: what models need that cannot be made by the item's own command.
+        order: the order that the paper has, to be checked; its steps are compared one by one.
+        pairs: models to compare, the first minus the second.
+        titles: models to how readers call them.
+    """
+    titles = titles or {}
+
+    def called(model: str) -> str:
+        return titles.get(model, model)
+
+    per_image = {seed: rows.assign(model=rows["model"].map(called)) for seed, rows in scores_of(stages).items()}
     summary, first = over_seeds(per_image), next(iter(lines.values()))
-    scored, real = list(summary["model"].unique()), first.config.dataset != "synthetic"
+    scored, real = list(summary["model"].unique()), beside_paper(first, stages)
     command = command_for(f"table-{table}", lines)
-    wanted = {m: v for m, v in mapping.items() if m in scored or (real and v)}
-    lacking = {m: needs.get(m, command) for m in wanted if m not in scored}
-    runs = {model: row["run"] for model, row in next(iter(stages.values())).manifest.facts["rows"].items()}
+    wanted = {called(m): v for m, v in mapping.items() if called(m) in scored or (real and v)}
+    lacking = {
+        called(model): (needs or {}).get(model, command)
+        for model in mapping
+        if called(model) in wanted and called(model) not in scored
+    }
+    rows = rows_of(stages)
+    runs = {called(m): row["run"] if called(m) == m else (row["run"], m) for m, row in rows.items()}
     name = f"table {table}"
     tables = {
         name: ablation_table(
@@ -92,16 +139,22 @@ def models_table(
     }
     steps = [model for model in wanted if model in scored]
     if order and len(steps) > 1:
-        averaged = seed_average(per_image)
-        gains = consecutive_differences(averaged, steps)
-        tables["differences"] = with_text(gains, ["model", "minus"])
-        tables["order"] = with_text(order_holds(averaged, order), ["lower", "higher"], "holds")
-    theirs = beside(summary, table, {m: v for m, v in wanted.items() if v}, lines)
-    by_seed = scores_by_seed(per_image) if len(lines) > 1 else None
+        several = list(zip(steps[1:], steps[:-1], strict=True)) + ([(steps[-1], steps[0])] if len(steps) > 2 else [])
+        tables["differences"] = differences(per_image, several)
+        if compared := seeds_with(per_image, steps):
+            tables["order"] = with_text(order_holds(seed_average(compared), order), ["lower", "higher"], "holds")
+    elif pairs and (gains := differences(per_image, [(called(new), called(old)) for new, old in pairs])) is not None:
+        tables["differences"] = gains
+    theirs = beside(summary, table, {m: v for m, v in wanted.items() if v}, lines, stages)
+    by_seed = scores_by_seed(per_image) if len(stages) > 1 else None
     if by_seed is not None:
         by_seed = by_seed[by_seed["model"].isin(wanted)]
     plot = figures.ablation_plot(
-        summary[summary["model"].isin(wanted)], comparison=theirs, by_seed=by_seed, order=list(wanted)
+        summary[summary["model"].isin(wanted)],
+        comparison=theirs,
+        by_seed=by_seed,
+        order=list(wanted),
+        nothing=nothing_found(stages),
     )
     return Reproduced(tables, {"dice": plot}, dict(stages))
 
@@ -111,21 +164,47 @@ def scored_alone(item: str, lines: Lines, stages: Mapping[int, Stage], pairs: Se
     if not stages:
         return Reproduced(needs=command_for(item, lines))
     per_image = scores_of(stages)
-    summary, rows = over_seeds(per_image), next(iter(stages.values())).manifest.facts["rows"]
+    summary, rows = over_seeds(per_image), rows_of(stages)
     models, scored = list(summary["model"].unique()), scored_on(next(iter(lines.values())))
     runs = {model: row["run"] for model, row in rows.items()}
     table = ablation_table(summary, 8, dict.fromkeys(models), scored_on=scored, runs=runs, with_paper=False)
     epochs = {model: str(row["epochs"] or "–") for model, row in rows.items()}
     table.insert(2, "epochs", table["model"].map(epochs))
     tables = {"scores": table}
-    averaged = seed_average(per_image)
-    gains = [
-        consecutive_differences(averaged, [old, new], ends=False) for new, old in pairs if {new, old} <= set(models)
-    ]
-    if gains:
-        tables["differences"] = with_text(pd.concat(gains, ignore_index=True), ["model", "minus"])
+    if (gains := differences(per_image, pairs)) is not None:
+        tables["differences"] = gains
     by_seed = scores_by_seed(per_image) if len(stages) > 1 else None
-    return Reproduced(tables, {"dice": figures.ablation_plot(summary, by_seed=by_seed)}, dict(stages))
+    plot = figures.ablation_plot(summary, by_seed=by_seed, nothing=nothing_found(stages))
+    return Reproduced(tables, {"dice": plot}, dict(stages))
+
+
+def differences(per_image: Mapping[int, pd.DataFrame], pairs: Sequence[tuple[str, str]]) -> pd.DataFrame | None:
+    """Compare models pair by pair, each over the seeds that have both; ``None`` if no seed has any."""
+    gains = [
+        consecutive_differences(seed_average(shared), [old, new], ends=False)
+        for new, old in pairs
+        if (shared := seeds_with(per_image, (new, old)))
+    ]
+    return with_text(pd.concat(gains, ignore_index=True), ["model", "minus"]) if gains else None
+
+
+def seeds_with(per_image: Mapping[int, pd.DataFrame], models: Sequence[str]) -> dict[int, pd.DataFrame]:
+    """Keep the seeds that have scored all of some models, so that like is compared with like."""
+    return {seed: rows for seed, rows in per_image.items() if set(models) <= set(rows["model"])}
+
+
+def rows_of(stages: Mapping[int, Stage]) -> dict[str, dict[str, Any]]:
+    """Say of every model that a seed has scored where it is from: run, stage, epochs. The first seed's word counts."""
+    found: dict[str, dict[str, Any]] = {}
+    for stage in stages.values():
+        for model, row in stage.manifest.facts["rows"].items():
+            found.setdefault(model, row)
+    return found
+
+
+def nothing_found(stages: Mapping[int, Stage]) -> float:
+    """Give the Dice of calling every pixel lesion, on the images that were scored."""
+    return float(np.mean([all_lesion(rows) for rows in scores_of(stages).values()]))
 
 
 def outlines(run: Run, stage: Stage, models: Sequence[str]) -> Figure:
@@ -151,10 +230,18 @@ def with_text(frame: pd.DataFrame, names: list[str], *more: str) -> pd.DataFrame
     )
 
 
-def beside(summary: pd.DataFrame, table: int, mapping: Mapping[str, Any], lines: Lines) -> pd.DataFrame | None:
-    """Compare with the paper; ``None`` on synthetic images."""
+def beside_paper(line: Run, stages: Mapping[int, Stage]) -> bool:
+    """Say whether the paper's numbers belong beside ours: it is its data, and our Model 1 is CCAM as its own is."""
+    first = rows_of(stages).get("Model 1", {"stage": "03-saliency/ccam"})
+    return line.config.dataset == "isic2017" and first["stage"].startswith("03-saliency/ccam")
+
+
+def beside(
+    summary: pd.DataFrame, table: int, mapping: Mapping[str, Any], lines: Lines, stages: Mapping[int, Stage]
+) -> pd.DataFrame | None:
+    """Compare with the paper; ``None`` where its numbers do not belong beside ours."""
     first = next(iter(lines.values()))
-    if first.config.dataset == "synthetic":
+    if not beside_paper(first, stages):
         return None
     return comparison(summary, table, mapping, scored_on=scored_on(first), unscored=set(mapping))
 
@@ -176,7 +263,7 @@ def scores_of(stages: Mapping[int, Stage]) -> dict[int, pd.DataFrame]:
 
 def refined_model(stages: Mapping[int, Stage]) -> str:
     """Name the row that stands for Model 5: the paper's iteration, or the last there is if there are fewer."""
-    there = list(next(iter(stages.values())).manifest.facts["rows"])
+    there = list(rows_of(stages))
     later = [model for model in there if model.startswith("Model 5_")]
     return REFINED if REFINED in there or not later else later[-1]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from uslnet_core import pipeline
 from uslnet_core.errors import ConfigError
-from uslnet_core.reproduce.layout import Lines, scored_on
+from uslnet_core.pipeline.saliency import MAIN
+from uslnet_core.reproduce.layout import ITERATIONS, Lines, scored_on
 from uslnet_core.runs import Run
 from uslnet_core.stages import Stage, peek
 
@@ -34,30 +35,35 @@ def open_lines(
     """
     quick, own = run.config.profile == "quick", pipeline.main_encoders(run)
     wanted = tuple(encoders or (own if quick else pipeline.ENCODER_TITLES))
-    iterations = iterations or (run.config.refinement.iterations if quick else 5)
+    iterations = iterations or (run.config.refinement.iterations if quick else ITERATIONS)
     seeds = [run.config.seed] if seeds is None else list(seeds)
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError(f"seeds is {seeds}: expected one number or several different ones, for example [0, 1, 2].")
     if complete:
         return {seed: pipeline.line_of(run, wanted, iterations, seed) for seed in seeds}
     lines = {seed: pipeline.line_of(run, wanted, iterations, seed, share=False) for seed in seeds}
-    there = {seed: line for seed, line in lines.items() if line.has("03-saliency/main")}
-    return there or {run.config.seed: pipeline.line_of(run, own, iterations, share=False)}
+    there = {seed: line for seed, line in lines.items() if line.has(MAIN)}
+    made = pipeline.as_made(run).refinement.iterations
+    return there or {run.config.seed: pipeline.line_of(run, own, min(made, iterations), share=False)}
 
 
 def base_seed(run_folder: Path, seeds: Sequence[int]) -> int:
-    """Choose the seed with which a run is opened: the one it was made with, else the first that is asked for."""
-    made = [stage.manifest.settings["seed"] for stage in peek(run_folder).values() if "seed" in stage.manifest.settings]
-    return made[0] if made else seeds[0]
+    """Choose the seed with which a run is opened: the one it was made with, else the first that is asked for.
+
+    A run may hold stages of several; what its labels are made of has the say, and before that what it learnt.
+    """
+    made = {name: stage.manifest.settings.get("seed") for name, stage in peek(run_folder).items()}
+    order = sorted(made, key=lambda name: (name != MAIN, not name.startswith("02-"), name))
+    return next((made[name] for name in order if made[name] is not None), seeds[0])
 
 
-def caption(lines: Lines, stages: Mapping[int, Stage], part: str = "") -> str:
+def caption(lines: Lines, stages: Mapping[int, Stage], part: str | None = "") -> str:
     """Say what numbers stand for: train set, test set, size, profile, seeds, device, date.
 
     Args:
         lines: the runs.
         stages: what the numbers come from, by seed.
-        part: which part of the data was scored, if not the one that scores are for: ``train``.
+        part: which part of the data was scored, if not the one that scores are for: ``train``. ``None``: nothing was.
     """
     if not stages:
         return "nothing is there yet"
@@ -66,12 +72,34 @@ def caption(lines: Lines, stages: Mapping[int, Stage], part: str = "") -> str:
     count = line.open(f"01-data/images/{trained}").manifest.facts["images"]
     size, seeds = pipeline.image_size(line), ", ".join(map(str, stages))
     device = line.open(f"02-contrastive/{pipeline.main_encoders(line)[0]}").manifest.device
-    scored = f"{config.dataset}-{part}" if part else scored_on(line)
+    scored = f"scored on {config.dataset}-{part}" if part else f"scored on {scored_on(line)}"
+    scored = scored if part is not None else "nothing is scored"
     text = (
-        f"trained on {count} images of {config.dataset}-{trained}, no masks · scored on {scored} · "
-        f"{size} × {size} pixels · {config.profile} profile, {pipeline.learnt(line)} · "
+        f"trained on {count} images of {config.dataset}-{trained}, no masks · {scored} · "
+        f"{size} × {size} pixels · {config.profile} profile, {pipeline.learnt(line)} · {maps_in_words(line)} · "
         f"{'seed' if len(stages) == 1 else 'seeds'} {seeds}{' (single run)' if len(stages) == 1 else ''} · "
         f"{device} · {stage.manifest.made_at[:10]}"
     )
     told = config.dataset == "synthetic" or config.profile == "quick"
     return text + (" · shows how the method behaves; no reproduction of the paper" if told else "")
+
+
+def maps_in_words(line: Run) -> str:
+    """Say which maps the labels are made of."""
+    return f"labels from {pipeline.source_title(line.open(MAIN).manifest.facts['source'])}"
+
+
+def masks_read(lines: Lines) -> list[str]:
+    """List what was trained or mapped for some lines, or labelled, and says that it has read a mask: nothing must."""
+    free = ("01-data/masks", "07-evaluation", "tables")
+    return [
+        f"{line.folder.name}/{name}"
+        for line in lines.values()
+        for name, stage in line.whole().items()
+        if not name.startswith(free) and any("masks" in read for read in stage.manifest.inputs)
+    ]
+
+
+def part_of(item: str, line: Run) -> str | None:
+    """Name the part that an item reads masks of, for its caption: the scored one is empty, none is ``None``."""
+    return {"figure-8": pipeline.train_split(line), "figure-1": None}.get(item, "")

@@ -51,20 +51,21 @@ def check_maps(maps: np.ndarray, source: str = "CCAM") -> np.ndarray:
     if bad.any():
         raise TrainingError(
             f"{source}: a saliency map is not a number, in {int(bad.sum())} of {len(maps)} images, first in image "
-            f"{int(bad.argmax())}. Check the encoder's health; for CCAM, lower saliency.learning_rate."
+            f"{int(bad.argmax())}. Check the encoder's health; for CCAM, lower saliency.learning_rate (chapter "
+            "3, -p learning_rate=…)."
         )
     found = map_health(maps)
     if found["spread"] < FLAT:
         raise TrainingError(
             f"{source}: every saliency map is constant (largest spread {found['spread']:.1e}, expected above {FLAT}). "
-            "Train the encoder longer (contrastive.epochs); for CCAM, train the head longer too (saliency.epochs)."
+            "Train the encoder longer (chapter 2, -p epochs=…); for CCAM, the head, too (chapter 3, -p epochs=…)."
         )
     for side, end in (("lesion", 1), ("skin", 0)):
         if found[side] > ONE_SIDE:
             raise TrainingError(
                 f"{source}: the maps are saturated, {found[side]:.1%} of all cells are at {end}: everything is {side}. "
                 f"Expected at most {ONE_SIDE:.0%}. For CCAM, lower saliency.learning_rate or train for fewer epochs "
-                "(saliency.epochs); for other sources, change their threshold or scale."
+                "(chapter 3, -p learning_rate=… or -p epochs=…); for other sources, change their threshold or scale."
             )
     return maps
 
@@ -85,5 +86,5 @@ def check_clamp(history: pd.DataFrame) -> None:
             f"CCAM is dead: in the whole last epoch every pair of a lesion side and a skin side was at the clamp "
             f"(clamped {last['clamped']:.0%}, apart term {last['apart']:.2f}), where no gradient flows: the two sides "
             "are one and the same, or one is empty. The features differ too little within an image: train the encoder "
-            "longer (contrastive.epochs), take other stages (saliency.stages), or lower saliency.learning_rate."
+            "longer (chapter 2, -p epochs=…), or lower saliency.learning_rate (chapter 3, -p learning_rate=…)."
         )

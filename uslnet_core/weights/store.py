@@ -95,7 +95,12 @@ def inspect(name: str, folder: Path) -> Checked:
     if known.checksum and (difference := mismatch(path, known.checksum)):
         return Checked(name, known.file, "changed", difference, sha256)
     if before is None:
-        _record(folder, known.file, sha256)
+        try:
+            _record(folder, known.file, sha256)
+        except DataError:
+            if known.checksum is None:  # then the record is all there is to hold it against
+                raise
+            return Checked(name, known.file, "ok", _by(known), sha256)
         return Checked(name, known.file, "recorded now", _by(known), sha256)
     if before != sha256:
         detail = f"its sha256 is {sha256}, recorded at first was {before}"
