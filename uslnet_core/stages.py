@@ -25,7 +25,7 @@ MANIFEST = "manifest.json"
 STAGE_VERSIONS = {
     "01-data": 1,
     "02-contrastive": 2,
-    "03-saliency": 3,
+    "03-saliency": 4,
     "04-labels": 1,
     "05-segmenter": 2,
     "07-evaluation": 1,

@@ -152,10 +152,21 @@ def test_flips_exactly_when_the_border_says(border, inside, sign):
 
 @pytest.mark.parametrize(("border", "warned"), [(0.5, True), (0.54, True), (0.46, True), (0.56, False), (0.44, False)])
 def test_a_border_that_hardly_tells_is_warned_of(border, warned):
-    found = orient(CCAM(Encoder("resnet18")), frame(border, 0.9))
-    assert bool(found["warning"]) is warned
+    found = orient(CCAM(Encoder("resnet18")), frame(border, 0.9 if border <= 0.5 else 0.1))
+    assert bool(found["warning"]) is warned and not found["about_position"]
     if warned:
         assert "may be swapped" in found["warning"]
+
+
+@pytest.mark.parametrize(
+    ("border", "inside", "position"), [(0.3, 0.1, True), (0.7, 0.9, True), (0.3, 0.31, False), (0.7, 0.69, False)]
+)
+def test_maps_that_mark_the_frame_are_about_position(border, inside, position):
+    """The side with less of the border is the lesion, and yet most of it may lie there: a column, a corner."""
+    found = orient(CCAM(Encoder("resnet18")), frame(border, inside))
+    assert found["about_position"] is position
+    assert ("not what it shows" in found["warning"]) is position
+    assert orient(CCAM(Encoder("resnet18")), np.full((3, 2, 2), 0.3, np.float32))["about_position"] is False
 
 
 def test_decided_over_the_whole_set_not_by_its_first_image():

@@ -20,6 +20,7 @@ from uslnet_core.pipeline.images import train_split
 from uslnet_core.pipeline.saliency import (
     CONCATENATED,
     FUSED,
+    fit_to_fuse,
     load_maps,
     main_maps,
     make_saliency,
@@ -233,7 +234,11 @@ def of_its_encoders(run: Run, source: str, split: str) -> bool:
         return True
     inputs = run.open(f"03-saliency/{source}/{split}").manifest.inputs
     if who == FUSED:
-        return set(inputs) == {f"03-saliency/{cam}-{name}/{split}" for name in run.config.encoders}
+        names = run.config.encoders
+        if cam == "ccam" and not all(run.has(f"03-saliency/ccam-{name}/{train_split(run)}") for name in names):
+            return False
+        fused = fit_to_fuse(run) if cam == "ccam" else names
+        return set(inputs) == {f"03-saliency/{cam}-{name}/{split}" for name in fused}
     if split != train_split(run):  # mapped with the head of the training part
         return of_its_encoders(run, source, train_split(run))
     encoders = {name for name in inputs if name.startswith("02-contrastive/")}

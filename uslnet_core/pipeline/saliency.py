@@ -92,14 +92,19 @@ def make_saliency(run: Run, source: Stage | None = None) -> Stage:
 
     Returns:
         The stage: maps.npy (N, h, w) float32 in [0, 1] of the training images, at the features' resolution; its facts
-        name the source, the encoders, and the orientation of each CCAM.
+        name the source, the encoders, those left out of the fusion and why, and the orientation of each CCAM.
     """
     source = source or map_part(run, train_split(run))
     chosen = {"source": source.name.split("/")[1], "encoders": list(run.config.encoders)}
 
     def compute(folder: Path) -> dict[str, Any]:
         link_or_copy(source / "maps.npy", folder / "maps.npy")
-        return chosen | {"orientation": orientations(run, source)}
+        heads = orientations(run, source)
+        others = set(chosen["encoders"]) - set(heads) if source.name.startswith(f"03-saliency/ccam-{FUSED}/") else set()
+        left_out = orientations(
+            run, *(run.open(f"03-saliency/ccam-{name}/{train_split(run)}") for name in sorted(others))
+        )
+        return chosen | {"orientation": heads | left_out, "left_out": sorted(left_out)}
 
     return run.make(MAIN, compute, settings=chosen | {"seed": run.config.seed}, inputs=[source])
 
@@ -199,8 +204,20 @@ def map_with(
 
 
 def fuse(run: Run, split: str, cam: str) -> Stage:
-    """Average one kind of map over the run's encoders."""
-    return average(run, split, cam, [map_part(run, split, cam, name) for name in run.config.encoders])
+    """Average one kind of map over the run's encoders, without those whose CCAM is about position."""
+    names = fit_to_fuse(run) if cam == "ccam" else list(run.config.encoders)
+    return average(run, split, cam, [map_part(run, split, cam, name) for name in names])
+
+
+def fit_to_fuse(run: Run) -> list[str]:
+    """Name the encoders whose CCAMs are fused: decided on the training images, without a mask.
+
+    A CCAM whose lesion side lies more along the border of the frame than inside tells places and not things. In a mean
+    of three it would cap every lesion at two thirds. If all are such, all are fused, and all warn.
+    """
+    heads = {name: map_part(run, train_split(run), "ccam", name) for name in run.config.encoders}
+    fit = [name for name, stage in heads.items() if not stage.manifest.facts["orientation"]["about_position"]]
+    return fit or list(heads)
 
 
 def average(run: Run, split: str, cam: str, parts: Sequence[Stage]) -> Stage:
@@ -273,12 +290,15 @@ def load_ccam(stage: Stage) -> CCAM:
     return load_weights(model, stage / "ccam.safetensors")
 
 
-def orientations(run: Run, source: Stage) -> dict[str, Any]:
-    """Give the orientation of each CCAM that a source's maps are made of, by encoder."""
-    if "orientation" in source.manifest.facts:
-        return {source.name.split("/")[1].partition("-")[2]: source.manifest.facts["orientation"]}
-    parts = [run.open(name) for name in source.manifest.inputs if name.startswith("03-saliency/")]
-    return {who: found for part in parts for who, found in orientations(run, part).items()}
+def orientations(run: Run, *sources: Stage) -> dict[str, Any]:
+    """Give the orientation of each CCAM that the maps of some sources are made of, by encoder."""
+    found: dict[str, Any] = {}
+    for source in sources:
+        if "orientation" in source.manifest.facts:
+            found[source.name.split("/")[1].partition("-")[2]] = source.manifest.facts["orientation"]
+        else:
+            found |= orientations(run, *(run.open(name) for name in source.manifest.inputs if name.startswith("03-")))
+    return found
 
 
 def load_saliency(run: Run, size: int | None = None) -> np.ndarray:
@@ -333,7 +353,7 @@ def map_like(run: Run, split: str, stage: Stage) -> Stage:
 
 
 def heads_of(run: Run) -> dict[str, pd.DataFrame]:
-    """Give the histories of the CCAMs behind the run's maps, by encoder; none if the maps are of another kind."""
+    """Give the histories of the run's CCAMs, by encoder; none if the maps are of another kind."""
     facts = run.open(MAIN).manifest.facts
     cam, _, who = facts["source"].partition("-")
     names = [] if cam != "ccam" else facts["encoders"] if who == FUSED else [who]

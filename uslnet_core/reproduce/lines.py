@@ -85,8 +85,10 @@ def caption(lines: Lines, stages: Mapping[int, Stage], part: str | None = "") ->
 
 
 def maps_in_words(line: Run) -> str:
-    """Say which maps the labels are made of."""
-    return f"labels from {pipeline.source_title(line.open(MAIN).manifest.facts['source'])}"
+    """Say which maps the labels are made of, and which encoders were left out of them."""
+    facts = line.open(MAIN).manifest.facts
+    without = " and ".join(pipeline.ENCODER_TITLES.get(name, name) for name in facts["left_out"])
+    return f"labels from {pipeline.source_title(facts['source'])}" + (f" without {without}" if without else "")
 
 
 def masks_read(lines: Lines) -> list[str]:

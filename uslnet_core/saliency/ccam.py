@@ -7,6 +7,7 @@ the orientation is decided once, over the whole training set, by the frame's bor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -112,6 +113,11 @@ def border_mean(maps: Tensor) -> float:
     return float(maps[:, ring].double().mean())
 
 
+def inside_mean(maps: Tensor) -> float:
+    """Mean over the cells within that ring; NaN where the maps have none."""
+    return float(maps[:, 1:-1, 1:-1].double().mean())
+
+
 @dataclass(frozen=True)
 class TrainedCCAM:
     """What CCAM's training hands on.
@@ -121,13 +127,13 @@ class TrainedCCAM:
         maps: (N, h, w) float32 in [0, 1], the oriented saliency of the training images.
         history: a row an epoch: epoch, loss, together_foreground, apart, together_background, clamped (the share of
             pairs as `clamped_share` counts them).
-        orientation: sign, margin in [0, 1] and a warning (empty if the margin is clear).
+        orientation: as `orient` gives it.
     """
 
     model: CCAM
     maps: np.ndarray
     history: pd.DataFrame
-    orientation: dict[str, float | str]
+    orientation: dict[str, float | str | bool]
 
 
 def train_ccam(
@@ -233,7 +239,7 @@ def all_features(model: CCAM, images: ImageSet, fabric: Fabric, batch_size: int,
     return torch.cat(out)
 
 
-def orient(model: CCAM, maps: np.ndarray) -> dict[str, float | str]:
+def orient(model: CCAM, maps: np.ndarray) -> dict[str, float | str | bool]:
     """Decide which side is the lesion, once, over the whole training set: the border is skin.
 
     Args:
@@ -241,19 +247,35 @@ def orient(model: CCAM, maps: np.ndarray) -> dict[str, float | str]:
         maps: (N, h, w) float32, its unoriented maps of all training images.
 
     Returns:
-        sign (+1 or −1), border_mean, margin (|2 · border mean − 1|, 0 undecided, 1 clear) and warning.
+        sign (+1 or −1); border_mean and inside_mean of the maps as they came; margin (|2 · border mean − 1|, 0
+        undecided, 1 clear); about_position, whether the lesion's side lies more along the border than inside; and a
+        warning, empty if all is well.
     """
-    edge = border_mean(torch.from_numpy(maps))
+    edge, inside = border_mean(torch.from_numpy(maps)), inside_mean(torch.from_numpy(maps))
     sign = -1.0 if edge > 0.5 else 1.0  # the side that holds more of the border is the background
     model.sign.fill_(sign)
     margin = abs(2 * edge - 1)
-    warning = ""
-    if margin < WEAK_MARGIN:
+    warning, about_position = "", bool(sign * edge > sign * inside)
+    if about_position:
+        lesion = [edge, inside] if sign > 0 else [1 - edge, 1 - inside]
+        warning = (
+            f"The lesion's side lies more along the border ({lesion[0]:.2f}) than inside ({lesion[1]:.2f}): these maps "
+            "tell where on the frame a cell is, not what it shows. Train this encoder longer (chapter 2, -p epochs=…), "
+            "or take the easy answer away by a mirrored rim (chapter 3, -p margin=32)."
+        )
+    elif margin < WEAK_MARGIN:
         warning = (
             f"The border hardly tells lesion from skin (margin {margin:.2f}, expected above {WEAK_MARGIN}): the two "
             "sides may be swapped. Look at the maps before you go on."
         )
-    return {"sign": sign, "border_mean": edge, "margin": margin, "warning": warning}
+    return {
+        "sign": sign,
+        "border_mean": edge,
+        "inside_mean": inside if math.isfinite(inside) else edge,
+        "margin": margin,
+        "about_position": about_position,
+        "warning": warning,
+    }
 
 
 def saliency_maps(
