@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from uslnet_core import pipeline
 from uslnet_core.contrastive import health
 from uslnet_core.errors import ConfigError, DataError, RunError, TrainingError
 from uslnet_core.runs import Run
+from uslnet_core.saliency import ccam
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +119,27 @@ def test_what_is_no_saliency_is_refused_and_leaves_nothing(run, source, error, m
 def test_an_unknown_kind_gets_the_nearest_names(run):
     with pytest.raises(ConfigError, match=r"Unknown kind of saliency 'grad_cams'. Did you mean grad_cam"):
         pipeline.build_source(run, "grad_cams", "simclr")
+
+
+@pytest.mark.parametrize("about_position", [("moco_v1",), ("simclr", "moco_v1")])
+def test_maps_about_position_are_left_out_of_the_fusion_unless_all_are(run, tmp_path, monkeypatch, about_position):
+    folder = tmp_path / run.folder.name
+    shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns("03-saliency"))
+    copy, orient, waiting = replace(run, folder=folder), ccam.orient, list(run.config.encoders)
+
+    def judged(model, maps):
+        who = waiting.pop(0)
+        return orient(model, maps) | {"about_position": who in about_position, "warning": f"about {who}"}
+
+    monkeypatch.setattr(ccam, "orient", judged)
+    stage = pipeline.make_saliency(copy)
+    fused = ["simclr"] if len(about_position) == 1 else list(run.config.encoders)
+    left_out = [name for name in run.config.encoders if name not in fused]
+    facts = stage.manifest.facts
+    assert facts["left_out"] == left_out and set(facts["orientation"]) == set(run.config.encoders), "all are shown"
+    for part in ("train", "validation"):
+        maps = np.load(pipeline.map_part(copy, part) / "maps.npy")
+        of_each = [np.load(pipeline.map_part(copy, part, "ccam", name) / "maps.npy") for name in fused]
+        assert np.allclose(maps, np.mean(of_each, axis=0))
+    read = set(pipeline.main_maps(copy, "validation").manifest.inputs)
+    assert read == {f"03-saliency/ccam-{name}/validation" for name in fused}
