@@ -174,6 +174,10 @@ def test_table_9_scores_every_map_and_says_what_the_rest_needs(lines, eight):
     pairs = nine.tables["differences"][["model", "minus"]].to_numpy().tolist()
     assert ["CCAM, SimCLR", "Smooth Grad-CAM++, SimCLR"] in pairs and ["CCAM, fused", "CCAM, MoCo v2"] in pairs
     assert len(nine.figures["maps"].axes) >= 3 * (1 + 6)
+    health = nine.tables["encoders"].set_index("encoder")
+    assert list(health.index) == ["SimCLR", "MoCo v2"] and set(health["in the labels"]) == {"yes"}
+    told = lines[0].open("02-contrastive/simclr").manifest.facts["health"]["top1"]
+    assert health.loc["SimCLR", "top1"] == f"{told:.2f}"
 
 
 def test_table_10_has_every_iteration(lines, eight):

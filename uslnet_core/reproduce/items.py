@@ -15,6 +15,7 @@ from uslnet_core.data.masks import MaskSet
 from uslnet_core.errors import DataError
 from uslnet_core.evaluation import by_size, label_variants, over_seeds, scores_by_seed, threshold_curves
 from uslnet_core.labels import RULES
+from uslnet_core.pipeline.saliency import MAIN
 from uslnet_core.reproduce.layout import (
     ITERATIONS,
     Lines,
@@ -34,6 +35,7 @@ from uslnet_core.runs import Run
 from uslnet_core.stages import Stage
 
 NEEDS_WEIGHTS = "uslnet weights fetch {}"
+HEALTH = {"loss / uniform level": "share", "top1": "top1"} | {n: n for n in ("alignment", "uniformity", "spread")}
 THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 10))
 
 
@@ -73,6 +75,7 @@ def table_9(lines: Lines, *, complete: bool = True) -> Reproduced:
     titles = {model: pipeline.source_title(model) for model in mapping}
     found = models_table(lines, stages, 9, mapping, needs=needs, pairs=pairs, titles=titles)
     seed, stage = next(iter(stages.items()))
+    found.tables["encoders"] = encoders_table(lines[seed])
     found.figures["maps"] = kinds_of_map(lines[seed], stage)
     return found
 
@@ -180,6 +183,20 @@ def dice_by_size(per_image: pd.DataFrame) -> pd.DataFrame:
     columns, models = list(dict.fromkeys(sizes["lesions"])), list(dict.fromkeys(sizes["model"]))
     quarters = sizes.pivot(index="model", columns="lesions", values="mean").loc[models, columns]
     return (100 * quarters).map("{:.1f}".format).rename_axis(columns=None).reset_index()
+
+
+def encoders_table(line: Run) -> pd.DataFrame:
+    """Lay out the health of a line's encoders and of their CCAMs as texts: a row an encoder, dashes where is none."""
+    main, rows = line.open(MAIN).manifest.facts, []
+    for name in pipeline.main_encoders(line):
+        health = line.open(f"02-contrastive/{name}").manifest.facts.get("health", {})
+        head = main["orientation"].get(name, {})
+        row = {"encoder": pipeline.ENCODER_TITLES.get(name, name)} | {h: health.get(each) for h, each in HEALTH.items()}
+        row |= {"CCAM's margin": head.get("margin")}
+        row |= {"its lesion lies more": {True: "along the border", False: "inside"}.get(head.get("about_position"))}
+        row |= {"in the labels": ("left out" if name in main["left_out"] else "yes") if head else None}
+        rows.append(row)
+    return pd.DataFrame(rows).map(lambda value: f"{value:.2f}" if isinstance(value, float) else value).fillna("–")
 
 
 def kinds_of_map(line: Run, stage: Stage) -> Figure:

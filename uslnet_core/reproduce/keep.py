@@ -51,7 +51,8 @@ def record(item: str, lines: Lines, found: Reproduced, folder: Path) -> list[Pat
     first = next(iter(lines.values()))
     if first.config.dataset == "synthetic":
         raise DataError(f"{first.folder.name} is made of synthetic images: only runs on real ones are recorded.")
-    files = save(found, folder, item)
+    told = caption(lines, found.stages, part_of(item, first))
+    files = save(found, folder, item, told)
     seeds = {}
     for seed, stage in found.stages.items():
         manifest = stage.manifest
@@ -76,7 +77,6 @@ def record(item: str, lines: Lines, found: Reproduced, folder: Path) -> list[Pat
             },
         }
     described = folder / f"{item}.json"
-    told = caption(lines, found.stages, part_of(item, first))
     content = {"item": item, "caption": told, "seeds": seeds}
     described.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return [*files, described]
