@@ -10,9 +10,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from uslnet_core.book import READS, made_by
+from uslnet_core.book import READS, find_notebooks, made_by
 from uslnet_core.config import configure
-from uslnet_core.parameters import TYPES, read_parameters
+from uslnet_core.parameters import TYPES, check_parameters, read_parameters
 from uslnet_core.runs import Run
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
@@ -219,6 +219,24 @@ def test_closes_with_what_to_change_and_next(path, cells):
             assert match[1] == number, command
         for name in re.findall(r"-p (\w+)=", command):
             assert name in known, f"{command}: notebook {number} has no parameter {name}"
+
+
+def test_every_command_that_is_told_is_accepted():
+    """Names and types of parameters in all printed commands; a run of a new name says what makes its inputs."""
+    available, root = find_notebooks(NOTEBOOKS[0].parent.parent), NOTEBOOKS[0].parent.parent
+    texts = {path.name: prose_of(nbformat.read(path, as_version=4).cells) for path in NOTEBOOKS}
+    texts |= {path.name: path.read_text(encoding="utf-8") for path in [*root.glob("book/*.md"), root / "README.md"]}
+    told = [(name, line) for name, text in texts.items() for line in re.findall(r"uslnet run ([^`#\n|]+)", text)]
+    assert len(told) > 30
+    for name, line in told:
+        words = line.split()
+        numbers = list(itertools.takewhile(str.isdigit, words))
+        given = [words[i + 1] for i, word in enumerate(words) if word == "-p" and words[i + 1] != "name=value"]
+        if "…" in line or not numbers:
+            continue
+        check_parameters(given, numbers, available)
+        later = [number for number in numbers if READS[number] and "01" not in numbers]
+        assert "--name" not in words or not later or "--with-inputs" in words, f"{name}: uslnet run {line}"
 
 
 def test_links_between_chapters_lead_somewhere(path, cells):

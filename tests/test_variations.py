@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from uslnet_core import pipeline, reproduce
 from uslnet_core.contrastive import health
@@ -13,6 +14,8 @@ from uslnet_core.errors import ConfigError, RunError
 from uslnet_core.pipeline.ablations import maps_of
 from uslnet_core.pipeline.variants import as_made, as_refined, follows
 from uslnet_core.runs import Run
+from uslnet_core.saliency import upsample
+from uslnet_core.stages import base_seed
 
 TWO = ("simclr", "moco_v2")
 FIRST = "05-segmenter/iteration-0"
@@ -99,7 +102,7 @@ def test_what_is_not_completed_must_still_stand_on_its_runs_stages(run, tiny):
     for make in (pipeline.make_saliency, pipeline.make_labels, lambda r: pipeline.train_iteration(r, 0)):
         make(other)
     varied = pipeline.vary(run, "model-3")
-    assert varied.has(FIRST) and not follows(varied, run, ("03-saliency",))
+    assert varied.has(FIRST) and not follows(varied, run, FIRST, ("03-saliency",))
     lines = {0: pipeline.line_of(run, ("simclr",), 1, share=False)}
     rows = reproduce.table_8(lines, complete=False).stages[0].manifest.facts["rows"]
     assert "Model 4" in rows and "Model 3" not in rows, "it was trained on the maps that were there before"
@@ -117,6 +120,43 @@ def test_fused_maps_of_other_encoders_are_not_taken(run):
     pipeline.map_part(both, "train", "ccam", "concatenated")
     assert maps_of(both, "validation", "ccam", "concatenated", complete=False)
     assert maps_of(turned, "validation", "ccam", "concatenated", complete=False) is None
+
+
+def test_a_variation_trained_otherwise_is_not_put_beside_its_run(run, tiny):
+    lines = {0: pipeline.line_of(run, ("simclr",), 1)}
+    assert "Model 3" in reproduce.table_8(lines).stages[0].manifest.facts["rows"]
+    pipeline.train_iteration(changed(run, tiny, segmenter={"learning_rate": 9e-5}), 0)
+    lines = {0: pipeline.line_of(run, ("simclr",), 1, share=False)}
+    assert "Model 3" not in reproduce.table_8(lines, complete=False).stages[0].manifest.facts["rows"]
+
+
+def test_a_corrected_mask_makes_no_trained_row_disappear(run):
+    lines = {0: pipeline.line_of(run, ("simclr",), 1)}
+    reproduce.table_8(lines)
+    varied = pipeline.vary(run, "model-3")
+    assert not any(name.startswith("01-data/masks") for name in varied.whole()), "nothing trained stands on them"
+    stage = run.open("01-data/masks/validation")
+    (stage / "manifest.json").unlink()
+    assert follows(varied, run, FIRST, ("01-data", "03-saliency"))
+
+
+def test_a_line_of_other_encoders_that_no_longer_follows_is_not_shown(run, tiny):
+    pipeline.complete(pipeline.line_of(run, TWO, 1), 0)
+    there = reproduce.open_lines(run, TWO, 1, complete=False)
+    assert there[0].folder.name.endswith("~simclr+moco_v2")
+    for make in (pipeline.learn_features, pipeline.make_saliency, pipeline.make_labels):
+        make(changed(run, tiny, contrastive={"epochs": 3}))
+    assert reproduce.open_lines(run, TWO, 1, complete=False)[0].folder == run.folder
+
+
+def test_scoring_alone_trains_nothing_though_precision_differs(run, monkeypatch):
+    both = Run(run.folder, run.config.model_copy(update={"encoders": TWO}), run.data)
+    pipeline.learn_features(both, "moco_v2")
+    pipeline.make_saliency(both)
+    pipeline.prepare_images(both, "validation")
+    pipeline.map_part(both, "validation")
+    monkeypatch.setattr("uslnet_core.pipeline.saliency.train_head", lambda *a: pytest.fail("trained a head"))
+    assert maps_of(both, "validation", "ccam", "fused", complete=False)
 
 
 # --- what a run was made with ----------------------------------------------------------------------------------------
@@ -143,9 +183,12 @@ def test_what_only_moco_has_is_read_from_a_moco(run, tiny):
 
 def test_images_and_refinement_are_read_back_too(run, tiny):
     assert as_made(changed(run, tiny, images={"size": 64})).images == run.config.images
-    pipeline.train_iteration(changed(run, tiny, uncertainty={"high": 0.2}), 1)
+    pipeline.train_iteration(changed(run, tiny, uncertainty={"high": 0.2}, segmenter={"learning_rate": 3e-5}), 1)
     assert as_made(run).uncertainty.high == 0.1, "of the first labels"
     assert as_refined(run).config.uncertainty.high == 0.2, "of those after"
+    assert as_refined(run).config.segmenter.learning_rate == 3e-5
+    shutil.rmtree(run.folder / "05-segmenter/iteration-1")
+    assert as_made(run).refinement.iterations == 1, "as many as are there"
 
 
 def test_a_variation_that_is_none_is_refused_in_our_words(run):
@@ -171,7 +214,7 @@ def test_synthetic_images_of_another_seed_are_not_taken_for_ones_own(tiny, tmp_p
 
 def test_a_run_of_several_seeds_is_opened_with_that_of_its_maps(run, tiny):
     pipeline.learn_features(Run(run.folder, tiny("isic2017", seed=4), run.data), "moco_v2")
-    assert reproduce.base_seed(run.folder, [7]) == 0
+    assert base_seed(run.folder, [7]) == 0
 
 
 def test_models_are_compared_over_the_seeds_that_have_both():
@@ -206,7 +249,7 @@ def test_the_command_that_is_told_makes_what_is_missing(run):
     line = pipeline.line_of(run, ("simclr",), 2)
     assert told("table-8", line) == f"uslnet reproduce table-8 {plain}"
     assert told("table-8", line, (0, 1)) == f"uslnet reproduce table-8 {plain} --seeds 0,1"
-    assert told("table-9", line) == f"uslnet reproduce table-9 {plain} --encoders simclr"
+    assert told("table-9", line) == f"uslnet reproduce table-9 {plain}", "which compares all three"
     assert told("table-10", line) == f"uslnet reproduce table-10 {plain} --iterations 5"
     other = pipeline.line_of(run, TWO, 2, share=False)
     assert told("table-8", other) == f"uslnet reproduce table-8 {plain} --encoders simclr,moco_v2"
@@ -242,4 +285,5 @@ def test_encoders_of_cells_of_other_sizes_are_fused(run):
     coarse = pipeline.map_with(run, "train", "coarse", lambda: lambda x: x[:, 0, ::16, ::16], {}, "")
     fine = pipeline.map_with(run, "train", "fine", lambda: lambda x: x[:, 1, ::8, ::8], {}, "")
     maps = np.load(average(run, "train", "mixed", [coarse, fine]) / "maps.npy")
-    assert maps.shape == np.load(coarse / "maps.npy").shape
+    small, large = (torch.from_numpy(np.load(stage / "maps.npy")) for stage in (coarse, fine))
+    assert np.allclose(maps, (small + upsample(large, small.shape[1])) / 2)

@@ -199,6 +199,7 @@ def run(
 ) -> None:
     """Run one notebook or several with other parameters."""
     from uslnet_core import book as books
+    from uslnet_core.stages import base_seed
 
     check_choice("device", device, ("auto", "cpu", "gpu"))
     available = books.find_notebooks(books.project_root())
@@ -221,6 +222,12 @@ def run(
             extra.setdefault(number, {}).update(parameters.known_to(available[number], {"encoders": encoders}))
     target = books.open_run(**common, encoders=tuple(encoders) if encoders else None)
     check_data_folder(target)
+    made_with = base_seed(target.folder, [seed])
+    if made_with != seed and "02" not in numbers and any(books.READS.get(number) for number in numbers):
+        raise RunError(
+            f"{target.folder.name} was made with seed {made_with}, but this is seed {seed}. Give --seed {made_with}, "
+            "or keep seeds apart with --name."
+        )
     counts = {n: extra.get(n, {}).get("iterations") if n in ("06", "07") else None for n in numbers}
     first = sorted(
         {n for number in numbers for n in books.missing_inputs(target, number, counts[number])} - set(numbers)

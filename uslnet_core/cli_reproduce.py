@@ -41,6 +41,7 @@ def reproduce(
     from uslnet_core import book, reproduce
     from uslnet_core.data.layouts import need_folder
     from uslnet_core.errors import DataError
+    from uslnet_core.stages import base_seed
 
     check_choice("table or figure", item, [*NAMES, "all"])
     check_choice("device", device, ("auto", "cpu", "gpu"))
@@ -48,7 +49,7 @@ def reproduce(
     places = {"data": str(book.data_folder(data)), "runs": str(book.runs_folder(runs))}
     chosen = {"evaluation": {"split": split or None}, "compute": {"device": device}}
     run = book.open_run(dataset=dataset, profile=profile, name=name, seed=numbers[0], **places, **chosen)
-    first = reproduce.base_seed(run.folder, numbers)
+    first = base_seed(run.folder, numbers)
     run = replace(run, config=run.config.model_copy(update={"seed": first}))
     if run.data is not None:
         need_folder(dataset, run.data)
@@ -61,7 +62,10 @@ def reproduce(
             options: dict[str, Any] = {"epochs": epochs} if each in WITH_EPOCHS else {}
             found = reproduce.ITEMS[each][0](lines, **options)
             if not found.tables and not found.figures:
-                raise DataError(f"{each} cannot be made: {found.needs}.")
+                if item != "all":
+                    raise DataError(f"{each} cannot be made: {found.needs}.")
+                say(err, "Warning:", "yellow", f"{each} was not made: {found.needs}.")
+                continue
             told = reproduce.caption(lines, found.stages, reproduce.part_of(each, run))
             files = reproduce.save(found, folder, each, told)
             if record:

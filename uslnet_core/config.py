@@ -334,7 +334,7 @@ def checked(fields: dict[str, Any]) -> Config:
         for problem in error.errors():
             where = ".".join(map(str, problem["loc"])) or "configuration"
             reason = problem["msg"].removeprefix("Value error, ")  # pydantic's words before ours
-            lines.append(f"{where} = {problem['input']!r}: {reason}")
+            lines.append(f"{where} = {problem['input']!r}: {reason}" if problem["loc"] else reason)
         raise ConfigError("Not a valid configuration. " + "; ".join(lines)) from None
 
 

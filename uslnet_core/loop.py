@@ -93,6 +93,10 @@ class Loop:
             "counts": [self.epoch, self.steps_done, self.steps_of_epoch],
         }
 
+    def fits(self, state: dict[str, Any]) -> bool:
+        """Say whether a state reports the same figures; one of another version may not."""
+        return len(state["totals"]) == len(self.figures)
+
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state that was kept."""
         self.model.module.load_state_dict(state["model"])

@@ -90,7 +90,7 @@ def train_segmenter(
         rng=generator(config.seed, 5, iteration),
         fabric=fabric,
     )
-    if saved := keeper.load():
+    if (saved := keeper.load()) and loop.fits(saved):
         loop.restore(saved)
     while loop.epoch < epochs:
         for part in loop.rest_of_epoch():

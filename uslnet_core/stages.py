@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -153,6 +154,16 @@ def peek(run: Path) -> dict[str, Stage]:
         except (OSError, TypeError, ValueError):
             continue  # reading that stage itself says what is wrong with it
     return stages
+
+
+def base_seed(run_folder: Path, seeds: Sequence[int]) -> int:
+    """Choose the seed with which a run is opened: the one it was made with, else the first that is asked for.
+
+    A run may hold stages of several; what its labels are made of has the say, and before that what it learnt.
+    """
+    made = {name: stage.manifest.settings.get("seed") for name, stage in peek(run_folder).items()}
+    order = sorted(made, key=lambda name: (name != "03-saliency/main", not name.startswith("02-"), name))
+    return next((made[name] for name in order if made[name] is not None), seeds[0])
 
 
 def stale_reason(stage: Stage, stages: dict[str, Stage], *, gone_is_stale: bool = True) -> str:

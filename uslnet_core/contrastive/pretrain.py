@@ -87,7 +87,7 @@ def pretrain(
         figures=("loss", "top1", "alignment", "uniformity", "spread"),
     )
     loop.model.mark_forward_method("loss")
-    if saved := keeper.load():
+    if (saved := keeper.load()) and loop.fits(saved):
         loop.restore(saved)  # with MoCo's queue, its pointer and the key encoder, which are parts of the model
     while loop.epoch < recipe.epochs:
         for part in loop.rest_of_epoch():

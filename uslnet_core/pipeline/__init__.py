@@ -10,6 +10,7 @@ from uslnet_core.pipeline.ablations import (
     TRANSFORMERS,
     figure_9,
     options,
+    public_file,
     table_8,
     table_9,
 )
@@ -41,8 +42,6 @@ from uslnet_core.pipeline.saliency import (
     map_like,
     map_part,
     map_with,
-    source_name,
-    source_title,
 )
 from uslnet_core.pipeline.scoring import (
     evaluate,
@@ -56,6 +55,7 @@ from uslnet_core.pipeline.scoring import (
     score_table,
     truth_sources,
 )
+from uslnet_core.pipeline.sources import source_name, source_title
 from uslnet_core.pipeline.training import (
     fresh_segmenter,
     last_segmenter,
@@ -67,7 +67,7 @@ from uslnet_core.pipeline.training import (
     train_iteration,
     write_labels,
 )
-from uslnet_core.pipeline.variants import as_made, complete, learnt, line_of, main_encoders, vary
+from uslnet_core.pipeline.variants import as_made, complete, follows, learnt, line_of, main_encoders, vary
 from uslnet_core.pipeline.weights import load_weights, save_weights
 
 __all__ = [
@@ -80,6 +80,7 @@ __all__ = [
     "evaluate",
     "fabric_of",
     "figure_9",
+    "follows",
     "fresh_segmenter",
     "has_masks",
     "heads_of",
@@ -111,6 +112,7 @@ __all__ = [
     "options",
     "prepare_images",
     "prepare_masks",
+    "public_file",
     "refine",
     "refuse_skipped",
     "save_weights",

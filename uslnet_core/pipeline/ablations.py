@@ -18,17 +18,15 @@ from uslnet_core.labels import select_component
 from uslnet_core.pipeline.features import fabric_of, learn_features
 from uslnet_core.pipeline.images import train_split
 from uslnet_core.pipeline.saliency import (
-    CONCATENATED,
-    FUSED,
     fit_to_fuse,
     load_maps,
     main_maps,
     make_saliency,
     map_like,
     map_part,
-    source_name,
 )
 from uslnet_core.pipeline.scoring import images_to_score, model_name, prepare_masks, score_split, write_scores
+from uslnet_core.pipeline.sources import CONCATENATED, FUSED, source_name
 from uslnet_core.pipeline.training import load_segmenter, make_labels, starting_encoder, train_iteration
 from uslnet_core.pipeline.variants import complete as complete_run
 from uslnet_core.pipeline.variants import follows, main_encoders, vary
@@ -204,9 +202,14 @@ def labelled_otherwise(
 
 
 def finished(varied: Run, run: Run, share: Sequence[str], iteration: int = 0) -> tuple[Run, Stage] | None:
-    """Open a variation's segmenter, if it is there and still stands on its run's own stages."""
+    """Open a variation's segmenter, if it is there, as configured, and stands on its run's own stages."""
     name = f"05-segmenter/iteration-{iteration}"
-    return (varied, varied.open(name)) if varied.has(name) and follows(varied, run, share) else None
+    if not varied.has(name) or not follows(varied, run, name, share):
+        return None
+    stage, wanted = varied.open(name), varied.config.model_dump(mode="json")
+    alike = all(stage.manifest.config[section] == wanted[section] for section in ("uncertainty", "labels", "segmenter"))
+    epochs = wanted["refinement"]["epochs" if iteration else "first_epochs"]
+    return (varied, stage) if alike and epochs_of(stage) == epochs else None
 
 
 def with_epochs(run: Run, label: str, changes: dict[str, Any], epochs: int | None) -> tuple[str, dict[str, Any]]:
@@ -234,11 +237,13 @@ def of_its_encoders(run: Run, source: str, split: str) -> bool:
         return True
     inputs = run.open(f"03-saliency/{source}/{split}").manifest.inputs
     if who == FUSED:
-        names = run.config.encoders
-        if cam == "ccam" and not all(run.has(f"03-saliency/ccam-{name}/{train_split(run)}") for name in names):
+        names = list(run.config.encoders)
+        heads = {name: f"03-saliency/ccam-{name}/{train_split(run)}" for name in names}
+        if cam == "ccam" and not all(run.has(head) for head in heads.values()):
             return False
-        fused = fit_to_fuse(run) if cam == "ccam" else names
-        return set(inputs) == {f"03-saliency/{cam}-{name}/{split}" for name in fused}
+        if cam == "ccam":
+            names = fit_to_fuse({name: run.open(head) for name, head in heads.items()})
+        return set(inputs) == {f"03-saliency/{cam}-{name}/{split}" for name in names}
     if split != train_split(run):  # mapped with the head of the training part
         return of_its_encoders(run, source, train_split(run))
     encoders = {name for name in inputs if name.startswith("02-contrastive/")}

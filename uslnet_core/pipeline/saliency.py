@@ -6,7 +6,7 @@ trained on the training part alone. ``03-saliency/main`` are the maps that label
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,6 @@ from uslnet_core.data.images import ImageSet
 from uslnet_core.errors import RunError
 from uslnet_core.folders import link_or_copy
 from uslnet_core.pipeline.features import (
-    ENCODER_TITLES,
     as_fields,
     common_settings,
     empty_encoder,
@@ -32,6 +31,7 @@ from uslnet_core.pipeline.features import (
     view_recipe,
 )
 from uslnet_core.pipeline.images import image_size, train_split
+from uslnet_core.pipeline.sources import CONCATENATED, FUSED, source_name
 from uslnet_core.pipeline.weights import load_weights, save_weights
 from uslnet_core.runs import Run
 from uslnet_core.saliency.ccam import CCAM, train_ccam
@@ -44,42 +44,8 @@ from uslnet_core.saliency.health import check_maps
 from uslnet_core.saliency.source import Source, map_images, upsample
 from uslnet_core.stages import Stage
 
-FUSED, CONCATENATED = "fused", "concatenated"
 WITHOUT_ENCODER: dict[str, Source] = {"colour_distance": colour_distance, "colour_clusters": colour_clusters}
 MAIN = "03-saliency/main"
-CAM_TITLES = {
-    "ccam": "CCAM",
-    "grad_cam": "Grad-CAM",
-    "grad_cam_pp": "Grad-CAM++",
-    "smooth_grad_cam_pp": "Smooth Grad-CAM++",
-    "freq_cam": "FreqCAM",
-    "colour_distance": "colour distance",
-    "colour_clusters": "colour clusters",
-}
-
-
-def source_name(run: Run, cam: str | None = None, encoder: str | None = None) -> str:
-    """Name a source of saliency: ``ccam-simclr``, ``ccam-fused``, ``smooth_grad_cam_pp-moco_v2``, ``colour_distance``.
-
-    Args:
-        run: the run.
-        cam: a kind of map; by default the run's.
-        encoder: an encoder's name, ``fused`` or ``concatenated``; by default the run's one encoder, or its fusion.
-    """
-    cam = cam or run.config.saliency.cam
-    if cam in WITHOUT_ENCODER:
-        return cam
-    together = FUSED if run.config.saliency.fusion == "mean" else CONCATENATED
-    return f"{cam}-{encoder or (run.config.encoders[0] if len(run.config.encoders) == 1 else together)}"
-
-
-def source_title(name: str) -> str:
-    """Write a source's name for readers: ``ccam-moco_v2`` is ``CCAM, MoCo v2``."""
-    cam, _, who = name.partition("-")
-    if cam not in CAM_TITLES:
-        return name
-    own = {FUSED: "fused", CONCATENATED: "one on all features"} | ENCODER_TITLES
-    return ", ".join([CAM_TITLES[cam], *([own.get(who, who)] if who else [])])
 
 
 def make_saliency(run: Run, source: Stage | None = None) -> Stage:
@@ -94,19 +60,18 @@ def make_saliency(run: Run, source: Stage | None = None) -> Stage:
         The stage: maps.npy (N, h, w) float32 in [0, 1] of the training images, at the features' resolution; its facts
         name the source, the encoders, those left out of the fusion and why, and the orientation of each CCAM.
     """
-    source = source or map_part(run, train_split(run))
+    source, part = source or map_part(run, train_split(run)), train_split(run)
     chosen = {"source": source.name.split("/")[1], "encoders": list(run.config.encoders)}
+    heads = orientations(run, source)
+    fused = chosen["source"] == f"ccam-{FUSED}"
+    left_out = [name for name in run.config.encoders if name not in heads] if fused else []
+    others = [run.open(f"03-saliency/ccam-{name}/{part}") for name in left_out]  # if one changes, decide anew
 
     def compute(folder: Path) -> dict[str, Any]:
         link_or_copy(source / "maps.npy", folder / "maps.npy")
-        heads = orientations(run, source)
-        others = set(chosen["encoders"]) - set(heads) if source.name.startswith(f"03-saliency/ccam-{FUSED}/") else set()
-        left_out = orientations(
-            run, *(run.open(f"03-saliency/ccam-{name}/{train_split(run)}") for name in sorted(others))
-        )
-        return chosen | {"orientation": heads | left_out, "left_out": sorted(left_out)}
+        return chosen | {"orientation": heads | orientations(run, *others), "left_out": left_out}
 
-    return run.make(MAIN, compute, settings=chosen | {"seed": run.config.seed}, inputs=[source])
+    return run.make(MAIN, compute, settings=chosen | {"seed": run.config.seed}, inputs=[source, *others])
 
 
 def map_part(run: Run, split: str, cam: str | None = None, encoder: str | None = None) -> Stage:
@@ -205,17 +170,21 @@ def map_with(
 
 def fuse(run: Run, split: str, cam: str) -> Stage:
     """Average one kind of map over the run's encoders, without those whose CCAM is about position."""
-    names = fit_to_fuse(run) if cam == "ccam" else list(run.config.encoders)
+    names = list(run.config.encoders)
+    if cam == "ccam":
+        names = fit_to_fuse({name: map_part(run, train_split(run), "ccam", name) for name in names})
     return average(run, split, cam, [map_part(run, split, cam, name) for name in names])
 
 
-def fit_to_fuse(run: Run) -> list[str]:
+def fit_to_fuse(heads: Mapping[str, Stage]) -> list[str]:
     """Name the encoders whose CCAMs are fused: decided on the training images, without a mask.
 
     A CCAM whose lesion side lies more along the border of the frame than inside tells places and not things. In a mean
     of three it would cap every lesion at two thirds. If all are such, all are fused, and all warn.
+
+    Args:
+        heads: the stage of each encoder's CCAM on the training part.
     """
-    heads = {name: map_part(run, train_split(run), "ccam", name) for name in run.config.encoders}
     fit = [name for name, stage in heads.items() if not stage.manifest.facts["orientation"]["about_position"]]
     return fit or list(heads)
 

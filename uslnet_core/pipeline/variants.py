@@ -18,10 +18,11 @@ from uslnet_core.pipeline.features import METHODS, as_fields, in_words, learn_fe
 from uslnet_core.pipeline.images import prepare_images, train_split
 from uslnet_core.pipeline.saliency import MAIN, make_saliency
 from uslnet_core.pipeline.training import make_labels, train_iteration
-from uslnet_core.runs import MARK, Run
+from uslnet_core.runs import MARK, Run, upstream
 from uslnet_core.stages import Stage, peek
 from uslnet_core.weights import CHECKPOINTS
 
+MASKS = "01-data/masks"
 IMAGES, LABELS, FIRST, SECOND = "01-data/images", "04-labels", "05-segmenter/iteration-0", "05-segmenter/iteration-1"
 OF_QUEUES = ("queue", "momentum", "groups")  # fields that only the two MoCos have
 
@@ -47,16 +48,25 @@ def vary(run: Run, label: str, share: Sequence[str] = (), **changes: Any) -> Run
     folder, remedy = run.folder.with_name(run.folder.name + MARK + label), run.remedy or run.spell("reproduce all")
     varied = replace(run, folder=folder, config=checked(fields), remedy=remedy)
     for name, stage in run.whole().items() if share else []:
-        if name.startswith(tuple(share)):
+        if name.startswith(tuple(share)) and not name.startswith(MASKS):  # masks are nothing that a training stands on
             varied.adopt(stage)
     return varied
 
 
-def follows(varied: Run, run: Run, share: Sequence[str]) -> bool:
-    """Say whether a variation still holds its run's own stages, where it is to share them."""
-    own, theirs = varied.whole(), run.whole()
-    shared = [name for name in own if name.startswith(tuple(share)) and name in theirs]
-    return all(own[name].manifest.fingerprint == theirs[name].manifest.fingerprint for name in shared)
+def follows(varied: Run, run: Run, name: str, share: Sequence[str]) -> bool:
+    """Say whether a variation's stage stands on its run's own stages, where it is to share them.
+
+    Args:
+        varied: the variation.
+        run: the run that is varied.
+        name: a stage of the variation, whole.
+        share: beginnings of the names of stages that it should have taken over.
+    """
+    behind = [stage for stage in upstream(varied, varied.open(name)) if stage.name.startswith(tuple(share))]
+    theirs = run.whole()
+    return all(
+        each.name in theirs and theirs[each.name].manifest.fingerprint == each.manifest.fingerprint for each in behind
+    )
 
 
 def line_of(run: Run, encoders: Sequence[str], iterations: int, seed: int | None = None, *, share: bool = True) -> Run:
@@ -104,8 +114,9 @@ def as_made(run: Run) -> Config:
     images = stages.get(f"{IMAGES}/{train_split(run)}")
     if images:
         fields["images"] = as_fields(images.manifest.config["images"])
-    trained = [stages[name] for name in map("02-contrastive/{}".format, main_encoders(run)) if name in stages]
-    trained = [stage for stage in trained if "contrastive" in stage.manifest.settings]
+    names = [f"02-contrastive/{name}" for name in main_encoders(run)]
+    trained = [stages[name] for name in names if name in stages]
+    trained = [stage for stage in trained if "contrastive" in stage.manifest.settings]  # public ones are not
     if trained:
         networks = {stage.manifest.settings["backbone"] for stage in trained}
         if len(networks) > 1:
@@ -120,11 +131,10 @@ def as_made(run: Run) -> Config:
     for name, section in {MAIN: "saliency", LABELS: "uncertainty", FIRST: "segmenter", SECOND: "refinement"}.items():
         if name in stages:
             fields[section] = as_fields(stages[name].manifest.config[section])
-    if SECOND in stages:
-        fields["refinement"]["iterations"] = sum(name.startswith("05-segmenter/") for name in stages)
     if FIRST in stages:
         first = stages[FIRST].manifest.settings["refinement"]["epochs"]
-        fields["refinement"] = fields["refinement"] | {"first_epochs": first}
+        there = sum(name.startswith("05-segmenter/") for name in stages)
+        fields["refinement"] = fields["refinement"] | {"first_epochs": first, "iterations": there}
     return checked(fields)
 
 
@@ -135,12 +145,12 @@ def found_again(run: Run, init: str) -> str:
 
 
 def as_refined(run: Run) -> Run:
-    """Take the thresholds that chapter 6 was given, for iterations that go on where it stopped."""
+    """Take the thresholds and the training that chapter 6 was given, for iterations that go on where it stopped."""
     second = run.whole().get(SECOND)
     if second is None or not stands(run, SECOND):
         return run
-    fields = run.config.model_dump() | {"uncertainty": as_fields(second.manifest.config["uncertainty"])}
-    return replace(run, config=checked(fields))
+    then = {section: as_fields(second.manifest.config[section]) for section in ("uncertainty", "segmenter")}
+    return replace(run, config=checked(run.config.model_dump() | then))
 
 
 def main_encoders(run: Run) -> tuple[str, ...]:

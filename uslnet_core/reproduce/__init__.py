@@ -6,6 +6,7 @@ frames and pictures as figures. On synthetic images nothing stands beside the pa
 
 from uslnet_core.reproduce.items import (
     ITEMS,
+    encoders_table,
     figure_1,
     figure_7,
     figure_8,
@@ -17,14 +18,14 @@ from uslnet_core.reproduce.items import (
 )
 from uslnet_core.reproduce.keep import record, save
 from uslnet_core.reproduce.layout import Lines, Reproduced, nothing_found, scores_of
-from uslnet_core.reproduce.lines import base_seed, caption, masks_read, open_lines, part_of
+from uslnet_core.reproduce.lines import caption, masks_read, open_lines, part_of
 
 __all__ = [
     "ITEMS",
     "Lines",
     "Reproduced",
-    "base_seed",
     "caption",
+    "encoders_table",
     "figure_1",
     "figure_7",
     "figure_8",

@@ -40,7 +40,7 @@ class Reproduced:
         tables: frames, for a page.
         figures: pictures.
         stages: by seed; empty if nothing is there.
-        needs: the command that makes what is not there; empty if there is something.
+        needs: what is missing for what is not there: a command, or masks; empty if there is something.
     """
 
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
@@ -82,9 +82,9 @@ def command_for(item: str, lines: Lines) -> str:
     if config.evaluation.split:
         parts.append(f"--split {config.evaluation.split}")
     usual = tuple(pipeline.ENCODER_TITLES)
-    if config.profile == "quick" and item != "table-9":
+    if config.profile == "quick":
         usual = config.encoders if MARK not in line.folder.name else ()
-    if config.encoders != usual:
+    if item != "table-9" and config.encoders != usual:  # table 9 wants all three, whatever the line at hand has
         parts.append(f"--encoders {','.join(config.encoders)}")
     if item == "table-10" and config.refinement.iterations < ITERATIONS:
         parts.append(f"--iterations {ITERATIONS}")

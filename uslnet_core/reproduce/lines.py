@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from uslnet_core import pipeline
 from uslnet_core.errors import ConfigError
 from uslnet_core.pipeline.saliency import MAIN
 from uslnet_core.reproduce.layout import ITERATIONS, Lines, scored_on
 from uslnet_core.runs import Run
-from uslnet_core.stages import Stage, peek
+from uslnet_core.stages import Stage
 
 
 def open_lines(
@@ -33,8 +32,9 @@ def open_lines(
     Raises:
         ConfigError: no seed, or one twice.
     """
-    quick, own = run.config.profile == "quick", pipeline.main_encoders(run)
-    wanted = tuple(encoders or (own if quick else pipeline.ENCODER_TITLES))
+    quick, own, made = run.config.profile == "quick", pipeline.main_encoders(run), pipeline.as_made(run)
+    untrained = made.contrastive.epochs == 0  # a public start as it is: three methods would be one network
+    wanted = tuple(encoders or (own if quick or untrained else pipeline.ENCODER_TITLES))
     iterations = iterations or (run.config.refinement.iterations if quick else ITERATIONS)
     seeds = [run.config.seed] if seeds is None else list(seeds)
     if not seeds or len(set(seeds)) < len(seeds):
@@ -42,19 +42,19 @@ def open_lines(
     if complete:
         return {seed: pipeline.line_of(run, wanted, iterations, seed) for seed in seeds}
     lines = {seed: pipeline.line_of(run, wanted, iterations, seed, share=False) for seed in seeds}
-    there = {seed: line for seed, line in lines.items() if line.has(MAIN)}
-    made = pipeline.as_made(run).refinement.iterations
-    return there or {run.config.seed: pipeline.line_of(run, own, min(made, iterations), share=False)}
+    there = {seed: line for seed, line in lines.items() if line.has(MAIN) and stands_on(line, run)}
+    fewer = min(made.refinement.iterations, iterations)
+    return there or {run.config.seed: pipeline.line_of(run, own, fewer, share=False)}
 
 
-def base_seed(run_folder: Path, seeds: Sequence[int]) -> int:
-    """Choose the seed with which a run is opened: the one it was made with, else the first that is asked for.
-
-    A run may hold stages of several; what its labels are made of has the say, and before that what it learnt.
-    """
-    made = {name: stage.manifest.settings.get("seed") for name, stage in peek(run_folder).items()}
-    order = sorted(made, key=lambda name: (name != MAIN, not name.startswith("02-"), name))
-    return next((made[name] for name in order if made[name] is not None), seeds[0])
+def stands_on(line: Run, run: Run) -> bool:
+    """Say whether a line that nobody completes now still follows the run at hand: its images, and its encoders."""
+    if line.folder == run.folder:
+        return True
+    encoders = [f"02-contrastive/{name}" for name in pipeline.main_encoders(run) if line.config.seed == run.config.seed]
+    shared = [f"01-data/images/{pipeline.train_split(run)}"] if run.config.dataset != "synthetic" else []
+    shared += [name for name in encoders if run.has(name)]
+    return pipeline.follows(line, run, MAIN, shared)
 
 
 def caption(lines: Lines, stages: Mapping[int, Stage], part: str | None = "") -> str:

@@ -1,0 +1,42 @@
+"""Names of sources of saliency: as stages are called, and as readers call them."""
+
+from __future__ import annotations
+
+from uslnet_core.pipeline.features import ENCODER_TITLES
+from uslnet_core.runs import Run
+
+FUSED, CONCATENATED = "fused", "concatenated"
+OF_COLOUR = ("colour_distance", "colour_clusters")  # ask no encoder
+CAM_TITLES = {
+    "ccam": "CCAM",
+    "grad_cam": "Grad-CAM",
+    "grad_cam_pp": "Grad-CAM++",
+    "smooth_grad_cam_pp": "Smooth Grad-CAM++",
+    "freq_cam": "FreqCAM",
+    "colour_distance": "colour distance",
+    "colour_clusters": "colour clusters",
+}
+
+
+def source_name(run: Run, cam: str | None = None, encoder: str | None = None) -> str:
+    """Name a source of saliency: ``ccam-simclr``, ``ccam-fused``, ``smooth_grad_cam_pp-moco_v2``, ``colour_distance``.
+
+    Args:
+        run: the run.
+        cam: a kind of map; by default the run's.
+        encoder: an encoder's name, ``fused`` or ``concatenated``; by default the run's one encoder, or its fusion.
+    """
+    cam = cam or run.config.saliency.cam
+    if cam in OF_COLOUR:
+        return cam
+    together = FUSED if run.config.saliency.fusion == "mean" else CONCATENATED
+    return f"{cam}-{encoder or (run.config.encoders[0] if len(run.config.encoders) == 1 else together)}"
+
+
+def source_title(name: str) -> str:
+    """Write a source's name for readers: ``ccam-moco_v2`` is ``CCAM, MoCo v2``."""
+    cam, _, who = name.partition("-")
+    if cam not in CAM_TITLES:
+        return name
+    own = {FUSED: "fused", CONCATENATED: "one on all features"} | ENCODER_TITLES
+    return ", ".join([CAM_TITLES[cam], *([own.get(who, who)] if who else [])])
