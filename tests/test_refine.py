@@ -125,7 +125,8 @@ def test_no_image_kept_is_an_error(train, pictures, labels):
 
 def test_a_loss_that_is_not_a_number_is_an_error(train, pictures, labels, keep):
     with pytest.raises(
-        TrainingError, match=r"loss is (nan|inf) in epoch \d of iteration 0.*learning_rate \(now 1e\+30"
+        TrainingError,
+        match=r"loss is (nan|inf) in epoch \d of iteration 0.*learning_rate \(-p learning_rate=…, now 1e\+30",
     ):
         train(pictures, labels, keep, segmenter={"learning_rate": 1e30, "batch_size": 4})
 

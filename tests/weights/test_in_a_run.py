@@ -84,7 +84,7 @@ def test_a_public_encoder_as_it_is_and_its_maps(run, save, originals, monkeypatc
         assert found.shape == (16, 2, 2) and 0 <= found.min() <= found.max() <= 1
     pipeline.make_saliency(public)
     pipeline.make_labels(public)
-    with pytest.raises(ConfigError, match=r"dino_vits16 is a vit_s16. Name another encoder"):
+    with pytest.raises(ConfigError, match=r"but dino_vits16 is a vit_s16. .*-p encoders=dino_vits16,simclr"):
         pipeline.train_iteration(public, 0)
     (run.weights / known.file).unlink()
 

@@ -101,7 +101,11 @@ class CCAM(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute the oriented foreground map C: (B, 3, S, S) in [0, 1] to (B, h, w) float32 in [0, 1]."""
-        features = self.features(images).float()
+        return self.read_out(self.features(images))
+
+    def read_out(self, features: Tensor) -> Tensor:
+        """Compute the map of features: (B, channels, h, w) to (B, h, w) float32 in [0, 1]."""
+        features = features.float()
         with torch.autocast(features.device.type, enabled=False):  # maps are cut at thresholds: eight bits are too few
             return torch.sigmoid(self.sign * self.head(features)[:, 0])
 
@@ -193,7 +197,12 @@ def train_ccam(
     columns = ["epoch", "loss", "together_foreground", "apart", "together_background", "clamped"]
     history = pd.DataFrame(rows, columns=columns)
     model = model.module.eval().requires_grad_(False)
-    maps = map_images(model, images, fabric, progress=progress, check=False)  # checked once they are oriented
+    if options.train_encoder:
+        maps = map_images(model, images, fabric, progress=progress, check=False)  # checked once they are oriented
+    else:  # what was encoded once is not encoded again
+        with torch.no_grad():
+            parts = [model.read_out(part.to(fabric.device)).cpu() for part in frozen.split(options.batch_size)]
+        maps = torch.cat(parts).clamp(0, 1).numpy()
     orientation = orient(model, maps)
     if orientation["sign"] < 0:
         maps = 1 - maps
