@@ -359,3 +359,13 @@ def test_files_are_named_after_the_item(tmp_path, eight):
     assert all(file.stat().st_size > 0 for file in files)
     reproduce.save(eight, tmp_path, "table-8", "what it stands for")
     assert (tmp_path / "table-8.txt").read_text() == "what it stands for\n"
+
+
+def test_what_is_recorded_names_no_folder_of_this_machine(lines, eight, tmp_path):
+    from dataclasses import replace
+
+    placed = {0: replace(lines[0], options=f" --data {tmp_path}")}
+    ten = reproduce.table_10(placed, complete=False)
+    assert str(tmp_path) in ten.tables["table 10"].to_csv(), "what the user is told holds for this machine"
+    for file in reproduce.record("table-10", placed, ten, tmp_path / "kept"):
+        assert file.suffix == ".png" or str(tmp_path) not in file.read_text(), file.name

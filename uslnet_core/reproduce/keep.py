@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from uslnet_core.errors import DataError
 from uslnet_core.reproduce.layout import Lines, Reproduced
@@ -36,6 +38,15 @@ def save(found: Reproduced, folder: Path, name: str, caption: str = "", dpi: int
     return files
 
 
+def without_places(found: Reproduced, options: str) -> Reproduced:
+    """Take the folders of this machine out of the commands that tables name: what is recorded is published."""
+
+    def cut(value: Any) -> Any:
+        return value.replace(options, "") if options and isinstance(value, str) else value
+
+    return replace(found, tables={what: frame.map(cut) for what, frame in found.tables.items()})
+
+
 def record(item: str, lines: Lines, found: Reproduced, folder: Path) -> list[Path]:
     """Keep an item for the book: its files, and a manifest that says what they were measured by.
 
@@ -52,7 +63,7 @@ def record(item: str, lines: Lines, found: Reproduced, folder: Path) -> list[Pat
     if first.config.dataset == "synthetic":
         raise DataError(f"{first.folder.name} is made of synthetic images: only runs on real ones are recorded.")
     told = caption(lines, found.stages, part_of(item, first))
-    files = save(found, folder, item, told)
+    files = save(without_places(found, first.options), folder, item, told)
     seeds = {}
     for seed, stage in found.stages.items():
         manifest = stage.manifest
