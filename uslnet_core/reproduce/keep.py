@@ -31,7 +31,7 @@ def save(found: Reproduced, folder: Path, name: str, caption: str = "", dpi: int
     for what, frame in found.tables.items():
         plain = what.replace(" ", "-")
         files.append(folder / (f"{name}.csv" if plain == name else f"{name}-{plain}.csv"))
-        frame.to_csv(files[-1], index=False)
+        frame.to_csv(files[-1], index=False, float_format="%.4f")
     for what, figure in found.figures.items():
         files.append(folder / f"{name}-{what}.png")
         figure.savefig(files[-1], dpi=dpi, bbox_inches="tight")
