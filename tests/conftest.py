@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+pytest.register_assert_rewrite("uncertainty_oracle")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 if named := os.environ.get("USLNET_DATA"):  # kernels run in folders of their own
@@ -226,4 +228,29 @@ def trained_run(tiny, train, tmp_path_factory):
     run = Run(tmp_path_factory.mktemp("shared") / "runs" / "synthetic-quick", tiny())
     pipeline.prepare_images(run, "train")
     train(run)
+    return run
+
+
+@pytest.fixture
+def folder_run(tmp_path, tiny):
+    """Eight images of a user's own with masks beside: one mask is cut short, one of another size, one missing."""
+    import numpy as np
+    from PIL import Image
+
+    from uslnet_core import pipeline
+    from uslnet_core.data import synthetic
+    from uslnet_core.runs import Run
+
+    data = tmp_path / "pictures"
+    data.mkdir()
+    for index in range(8):
+        shape = (60 + index, 40)
+        Image.fromarray(synthetic.image(index, size=64, seed=0)).resize(shape).save(data / f"{index}.png")
+        mask = Image.fromarray(synthetic.mask(index, size=64, seed=0).astype(np.uint8) * 255)
+        if index < 7:
+            mask.resize(shape if index != 6 else (20, 20)).save(data / f"{index}_mask.png")
+    cut = data / "5_mask.png"
+    cut.write_bytes(cut.read_bytes()[:60])
+    run = Run(tmp_path / "runs" / "folder-quick", tiny("folder"), data)
+    pipeline.prepare_images(run, "all")
     return run

@@ -1,7 +1,5 @@
 """Figures: the right things in the right place, in fixed colours, and nothing left behind."""
 
-import itertools
-
 import matplotlib
 
 matplotlib.use("Agg")
@@ -140,55 +138,6 @@ def test_a_figure_of_the_readers_own_stays_open(batch):
     plt.close(own)
 
 
-# colours
-
-
-def luminance(colour: str) -> float:
-    """Relative luminance, what a black-and-white printer keeps."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
-    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
-
-
-def as_seen(colour: str, matrix: np.ndarray) -> np.ndarray:
-    return (matrix @ np.array(to_rgb(colour))).clip(0, 1)
-
-
-# Machado, Oliveira and Fernandes (2009), severity 1
-BLINDNESS = {
-    "none": np.eye(3),
-    "protan": np.array(
-        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
-    ),
-    "deutan": np.array(
-        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
-    ),
-    "tritan": np.array(
-        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", BLINDNESS)
-def test_colours_that_meet_are_told_apart_by_everyone(kind):
-    labels = [figures.BACKGROUND, figures.UNCERTAIN, figures.FOREGROUND]
-    for meeting in (labels, [figures.TRUTH, figures.PREDICTION], [figures.OVER, figures.UNDER]):
-        for a, b in itertools.combinations(meeting, 2):
-            assert np.linalg.norm(as_seen(a, BLINDNESS[kind]) - as_seen(b, BLINDNESS[kind])) > 0.25
-
-
-def test_labels_run_from_dark_to_light_and_all_fixed_colours_differ():
-    dark, middle, light = map(luminance, (figures.BACKGROUND, figures.UNCERTAIN, figures.FOREGROUND))
-    assert dark + 0.1 < middle and middle + 0.1 < light
-    names = ("FOREGROUND", "UNCERTAIN", "BACKGROUND", "TRUTH", "PREDICTION", "OVER", "UNDER", "REFERENCE")
-    assert len({getattr(figures, name) for name in names}) == len(names)
-
-
-@pytest.mark.parametrize(("label", "colour"), [(0, "BACKGROUND"), (0.5, "UNCERTAIN"), (1, "FOREGROUND")])
-def test_labels_are_painted_in_their_colours(label, colour):
-    painted = figures.LABEL_COLOURS(figures.LABEL_NORM(label))
-    assert painted[:3] == pytest.approx(to_rgb(getattr(figures, colour)))
-
-
 def test_stored_labels_look_like_labels(batch):
     stored = (2 * batch["labels"]).astype(np.uint8)
     shown = [
@@ -196,68 +145,6 @@ def test_stored_labels_look_like_labels(batch):
         for labels in (batch["labels"], stored)
     ]
     assert (shown[0] == shown[1]).all() and set(np.unique(shown[1])) == {0, 0.5, 1}
-
-
-# outlines
-
-
-def enclosed(line: np.ndarray) -> float:
-    x, y = line.T
-    return abs(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1])) / 2
-
-
-def test_outline_of_a_square_runs_between_its_pixels_and_those_outside():
-    mask = np.zeros((20, 30), bool)
-    mask[4:12, 10:25] = True
-    (line,) = figures.outline(mask)
-    assert (line[0] == line[-1]).all()
-    np.testing.assert_allclose(line.min(axis=0), [9.5, 3.5])
-    np.testing.assert_allclose(line.max(axis=0), [24.5, 11.5])
-    assert enclosed(line) == pytest.approx(8 * 15, abs=4)  # corners are rounded
-
-
-def test_outline_follows_a_disc_more_closely_than_its_steps():
-    y, x = np.mgrid[:64, :64]
-    (line,) = figures.outline(np.hypot(y - 32, x - 32) < 20)
-    radius = np.hypot(line[:, 0] - 32, line[:, 1] - 32)
-    assert abs(radius - 20).max() < 0.75
-    assert enclosed(line) == pytest.approx(np.pi * 20**2, rel=0.02)
-
-
-def test_outlines_at_the_border_of_specks_holes_and_nothing():
-    full = np.ones((6, 8), bool)
-    (line,) = figures.outline(full)
-    np.testing.assert_allclose([line.min(axis=0), line.max(axis=0)], [[-0.5, -0.5], [7.5, 5.5]])
-    speck = np.zeros((6, 8), bool)
-    speck[2, 3] = True
-    (line,) = figures.outline(speck)
-    np.testing.assert_allclose(line.mean(axis=0), [3, 2], atol=0.2)
-    assert enclosed(line) == pytest.approx(0.5)
-    ring = np.pad(np.zeros((4, 4), bool), 4, constant_values=True)
-    assert len(figures.outline(ring)) == 2
-    assert figures.outline(np.zeros((6, 8), bool)) == []
-    with pytest.raises(DataError, match=r"\(1, 6, 8\)"):
-        figures.outline(full[None])
-
-
-def test_rounding_moves_no_point_by_half_a_pixel():
-    from skimage.measure import find_contours
-
-    masks = np.random.default_rng(0).random((20, 16, 16)) > 0.4
-    for mask in masks:
-        steps = find_contours(np.pad(mask, 1).astype(float), 0.5)
-        smooth = figures.outline(mask)
-        assert len(steps) == len(smooth)
-        for one, other in zip(steps, smooth, strict=True):
-            assert np.hypot(*(one[:, ::-1] - 1 - other).T).max() < 0.5
-
-
-def test_outline_is_stretched_onto_an_image_of_another_size():
-    mask = np.zeros((10, 10), bool)
-    mask[2:8, 5:10] = True
-    (line,) = figures.outline(mask, (20, 40))
-    # pixel edges 5 and 10 of 10 are 20 and 40 of 40, minus the half pixel of the first centre
-    np.testing.assert_allclose([line.min(axis=0), line.max(axis=0)], [[19.5, 3.5], [39.5, 15.5]])
 
 
 def test_truth_and_prediction_are_drawn_where_they_are_in_their_colours(batch):

@@ -1,7 +1,6 @@
 """The uncertainty module against a slow, literal reading of Algorithm 1, on both of its paths."""
 
 import math
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,67 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from uncertainty_oracle import check, shapes, smooth_maps, spiral
 
 from uslnet_core import components, uncertainty
-from uslnet_core.errors import ConfigError, DataError
 from uslnet_core.uncertainty import UncertaintyModule
-
-# --- the oracle ------------------------------------------------------------------------------------------------------
-
-
-def flood(candidate, height, width, neighbours):
-    """Algorithm 1's search: pick a pixel, grow its region until nothing is left, and again; in raster order."""
-    steps = [(-1, 0), (1, 0), (0, -1), (0, 1)]
-    if neighbours == 8:
-        steps += [(-1, -1), (-1, 1), (1, -1), (1, 1)]
-    seen, regions = set(), []
-    for seed in ((y, x) for y in range(height) for x in range(width)):
-        if not candidate[seed] or seed in seen:
-            continue
-        region, frontier = [], [seed]
-        seen.add(seed)
-        while frontier:
-            y, x = frontier.pop()
-            region.append((y, x))
-            for dy, dx in steps:
-                pixel = (y + dy, x + dx)
-                inside = 0 <= pixel[0] < height and 0 <= pixel[1] < width
-                if inside and candidate[pixel] and pixel not in seen:
-                    seen.add(pixel)
-                    frontier.append(pixel)
-        regions.append(region)
-    return regions
-
-
-def literal(saliency, low, high, min_area, neighbours, rule, exclusion):
-    """One map's label, reason and rows of the table, by METHOD's six points and nothing else."""
-    height, width = saliency.shape
-    low, high = (torch.tensor(t, dtype=saliency.dtype).item() for t in (low, high))
-    values = {(y, x): saliency[y, x].item() for y in range(height) for x in range(width)}
-    label = np.full((height, width), 0.5, np.float32)
-    for pixel, value in values.items():
-        if value < low:
-            label[pixel] = 0
-    regions = flood({pixel: value > high for pixel, value in values.items()}, height, width, neighbours)
-    rows, best, chosen = [], math.inf, None
-    for number, region in enumerate(regions):
-        distances = [math.sqrt((y - height / 2) * (y - height / 2) + (x - width / 2) * (x - width / 2))
-                     for y, x in region]  # fmt: skip
-        weight = math.fsum(distances)
-        mean = weight / len(region)
-        centroid = (sum(y for y, _ in region) / len(region), sum(x for _, x in region) / len(region))
-        small = len(region) < round(min_area * height * width)
-        rows.append([len(region), *centroid, mean, "too small" if small else "less central"])
-        if not small and (mean if rule == "mean" else weight) < best:
-            best, chosen = (mean if rule == "mean" else weight), number
-    if chosen is None:
-        return label, "no component left", rows
-    rows[chosen][-1] = "chosen"
-    for pixel in regions[chosen]:
-        label[pixel] = 1
-    dy, dx = rows[chosen][1] - height / 2, rows[chosen][2] - width / 2
-    far = math.sqrt(dy * dy + dx * dx) > min(height, width) * exclusion
-    return label, "too far from the centre" if far else "kept", rows
 
 
 @pytest.fixture(params=["numpy", "torch"])
@@ -82,82 +24,6 @@ def path(request, monkeypatch):
 def use(monkeypatch, name):
     find = components.find_runs
     monkeypatch.setattr(uncertainty, "find_runs", lambda *a: find(*a, on_device=name == "torch"))
-
-
-SETTINGS = {"low": 0.35, "high": 0.65, "min_area": 0.02, "neighbours": 8, "rule": "mean", "exclusion": 1 / 3}
-
-
-def check(saliency, **changes):
-    """Compare a batch with the oracle: labels, flags, reasons and every number of the table, to the last bit."""
-    given_settings = SETTINGS | changes
-    before = saliency.clone()
-    out = UncertaintyModule(**given_settings)(saliency)
-    assert torch.equal(saliency, before)
-    expected = [literal(one, **given_settings) for one in saliency]
-    assert out.label.dtype == torch.float32 and out.label.shape == saliency.shape
-    for image, (label, reason, _) in enumerate(expected):
-        np.testing.assert_array_equal(out.label[image].numpy(), label)
-        assert out.reason[image] == reason
-        assert bool(out.keep[image]) is (reason == "kept")
-    rows = [[image, *row] for image, (_, _, table) in enumerate(expected) for row in table]
-    frame = out.regions_frame()
-    columns = ["image", "area", "centroid_y", "centroid_x", "mean_distance", "reason"]
-    assert frame[columns].values.tolist() == rows
-    assert frame["chosen"].tolist() == [row[-1] == "chosen" for row in rows]
-    return out
-
-
-# --- maps ------------------------------------------------------------------------------------------------------------
-
-
-def smooth_maps(images, height, width, rng, noise=0.0):
-    """Blurred blobs near the centre and elsewhere, like lesions and artefacts."""
-    maps = ndimage.gaussian_filter(rng.standard_normal((images, height, width)), (0, height / 12, width / 12))
-    y, x = np.mgrid[:height, :width]
-    for one in maps:
-        cy, cx = rng.normal(height / 2, height / 8), rng.normal(width / 2, width / 8)
-        one /= np.abs(one).max()
-        one -= 4 * np.hypot((y - cy) / height, (x - cx) / width) - 1
-    maps = 1 / (1 + np.exp(-4 * maps)) + noise * rng.standard_normal(maps.shape)
-    return torch.from_numpy(np.clip(maps, 0, 1).astype(np.float32))
-
-
-def spiral(size):
-    """One arm, a pixel wide, winding to the middle: the longest chain of runs that a map can hold."""
-    arm = np.zeros((size, size), np.float32)
-    y, x, dy, dx = 0, 0, 0, 1
-    arm[0, 0] = 1
-    while True:
-        for _ in range(2):
-            ahead, beyond = (y + dy, x + dx), (y + 2 * dy, x + 2 * dx)
-            free = all(0 <= c < size for c in ahead) and not arm[ahead]
-            if free and not (all(0 <= c < size for c in beyond) and arm[beyond]):
-                y, x = ahead
-                arm[y, x] = 1
-                break
-            dy, dx = dx, -dy
-        else:
-            return torch.from_numpy(arm)
-
-
-def shapes():
-    size = 24
-    y, x = np.mgrid[:size, :size]
-    frame = (y == 0) | (y == size - 1) | (x == 0) | (x == size - 1)
-    one = np.zeros((size, size))
-    one[12, 12] = 1
-    comb = (x % 2 == 0) | (y == size - 1)  # teeth that only meet in the last row
-    zigzag = np.abs((x + y) % 10 - 5) == (y % 5)
-    border = np.hypot(y - 2, x - 12) < 7
-    rings = (np.maximum(np.abs(y - 12), np.abs(x - 12)) % 3) == 0
-    rows_touch = (y % 2 == 0) & (x >= size - 2) | (y % 2 == 1) & (x < 2)  # last and first columns are no neighbours
-    return {
-        "empty": np.zeros((size, size)), "full": np.ones((size, size)), "uncertain": np.full((size, size), 0.5),
-        "one pixel": one, "checkerboard": (y + x) % 2, "checkerboard 2": (y // 2 + x // 2) % 2, "frame": frame,
-        "comb": comb, "comb up": comb[::-1], "zigzag": zigzag, "border": border, "corner": np.hypot(y, x) < 9,
-        "rings": rings, "rows touch": rows_touch, "diagonal": y == x, "antidiagonal": y + x == size - 1,
-        "spiral": spiral(size).numpy(), "inverse spiral": 1 - spiral(size).numpy(),
-    }  # fmt: skip
 
 
 # --- against the oracle ----------------------------------------------------------------------------------------------
@@ -375,45 +241,6 @@ def test_mirror_images_are_equal_and_the_first_wins(path, turn):
     assert ties > 10
 
 
-def test_distances_are_summed_exactly():
-    # A sum in raster order ends elsewhere in the last bits: the case is not one where every order agrees.
-    saliency = smooth_maps(8, 96, 96, np.random.default_rng(0))
-    out = UncertaintyModule(min_area=0)(saliency)
-    table, naive = out.regions, 0
-    y, x = np.mgrid[:96, :96] - 48.0
-    for image in range(8):
-        labels, count = ndimage.label(saliency[image].numpy() > np.float32(0.65), np.ones((3, 3)))
-        distance = np.sqrt(y * y + x * x)
-        exact = [math.fsum(distance[labels == k]) / (labels == k).sum() for k in range(1, count + 1)]
-        assert table.mean_distance[table.image == image].tolist() == exact
-        naive += (np.bincount(labels.ravel(), distance.ravel())[1:] / np.bincount(labels.ravel())[1:] != exact).sum()
-    assert naive > 0
-
-
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 4000), (4000, 3), (700, 900), (2, 500_000)])
-def test_exact_sums_at_any_size(height, width):
-    out = UncertaintyModule(min_area=0)(torch.ones(1, height, width))
-    y, x = np.arange(height) - height / 2, np.arange(width) - width / 2
-    distance = np.sqrt((y * y)[:, None] + (x * x)[None, :])
-    assert out.regions.mean_distance.item() == math.fsum(distance.ravel()) / (height * width)
-
-
-def test_the_two_parts_of_a_sum_are_rounded_once():
-    # Just above a tie, by one part in 2^58: rounding the fine part by itself first would lose that part.
-    runs = components.find_runs(torch.ones(1, 2, 500_000), 0.65, 8)
-    shift = components._distance_table(2, 500_000, torch.device("cpu"))[2]
-    coarse, fine = 1 << (37 + shift), (1 << 57) + (1 << 37) + 1
-    parts = iter([torch.tensor([coarse]), torch.tensor([fine])])
-    expected = float(Fraction(coarse, 1 << shift) + Fraction(fine, 1 << 53))
-    assert expected != coarse / (1 << shift) + fine / (1 << 53)
-    assert components.distance_sums(runs, lambda _: next(parts)).item() == expected
-
-
-def test_too_large_for_exact_sums():
-    with pytest.raises(DataError, match=r"1 × 4194304 are too large .* Resize"):
-        UncertaintyModule()(torch.zeros(1, 1, 1 << 22))
-
-
 # --- properties ------------------------------------------------------------------------------------------------------
 
 
@@ -466,58 +293,3 @@ def test_gpu_gives_the_same_bits_and_stays_there():
     assert device.label.is_cuda and device.keep.is_cuda and device.regions.area.is_cuda
     assert torch.equal(host.label, device.label.cpu()) and torch.equal(host.keep, device.keep.cpu())
     assert host.regions_frame().equals(device.regions_frame())
-
-
-# --- mistakes --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ({"low": 0.7}, r"low is 0\.7 and high is 0\.65, but low must be less"),
-        ({"low": 0.65}, "low must be less than high"),
-        ({"low": -0.1}, r"low is -0\.1, but saliency lies in \[0, 1\]"),
-        ({"high": 1.5}, r"high is 1\.5, but saliency lies in \[0, 1\]"),
-        ({"high": math.nan}, "high is nan"),
-        ({"low": "0.3"}, r"low must be a number, but is '0\.3'"),
-        ({"high": True}, "high must be a number, but is True"),
-        ({"min_area": 500}, r"min_area is 500, but it is a fraction .* 500 / 224\*\*2"),
-        ({"min_area": -1}, "min_area is -1"),
-        ({"neighbours": 6}, r"neighbours is 6, but must be 8 .* or 4"),
-        ({"rule": "median"}, "rule is 'median', but must be 'mean' .* or 'sum'"),
-        ({"exclusion": -0.5}, r"exclusion is -0\.5, .* 0 or more"),
-        ({"exclusion": math.nan}, "exclusion is nan"),
-        ({"exclusion": None}, "exclusion must be a number, but is None"),
-    ],
-)
-def test_settings_that_are_refused(setting, message):
-    with pytest.raises(ConfigError, match=message):
-        UncertaintyModule(**setting)
-
-
-def spoilt(value, count=1):
-    maps = torch.full((2, 4, 5), 0.5)
-    maps[1, 2, 3] = value
-    maps[1, 3, : count - 1] = value
-    return maps
-
-
-@pytest.mark.parametrize(
-    ("maps", "message"),
-    [
-        (torch.rand(4, 4), r"shape \(B, H, W\), but have \(4, 4\).*unsqueeze\(0\)"),
-        (torch.rand(2, 1, 4, 4), r"but have \(2, 1, 4, 4\).*squeeze\(1\)"),
-        (torch.rand(4), r"but have \(4,\)"),
-        (torch.rand(2, 0, 4), r"at least one pixel, but have the shape \(2, 0, 4\)"),
-        (np.zeros((1, 4, 4), np.float32), r"are a ndarray: torch\.from_numpy"),
-        ([[0.5]], "are a list"),
-        (torch.zeros(1, 4, 4, dtype=torch.uint8), r"are torch\.uint8.*Divide 8-bit values by 255"),
-        (spoilt(math.nan, 3), "3 saliency values are NaN, the first in image 1 at row 2, column 3"),
-        (spoilt(1.01), r"ranges from 0\.5 to 1\.01; .* image 1 at row 2, column 3.*sigmoid"),
-        (spoilt(-0.01), r"ranges from -0\.01 to 0\.5"),
-        (spoilt(math.inf), "to inf"),
-    ],
-)
-def test_maps_that_are_refused(maps, message):
-    with pytest.raises(DataError, match=message):
-        UncertaintyModule()(maps)
