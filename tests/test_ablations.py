@@ -127,6 +127,28 @@ def test_every_row_is_what_it_says(lines, eight, cpu):
         assert told.set_index("model").loc[model, "mean"] == pytest.approx(mean)
 
 
+def test_table_8_says_which_masks_a_step_changed(eight):
+    (stage,) = eight.stages.values()
+    masks = dict(zip(pd.read_csv(stage / "models.csv")["model"], np.load(stage / "predictions.npy"), strict=True))
+    for row in eight.tables["differences"].itertuples():
+        after, before = masks[row.model], masks[row.minus]
+        changed = sum(not np.array_equal(one, other) for one, other in zip(after, before, strict=True))
+        lost = sum(other.any() and not one.any() for one, other in zip(after, before, strict=True))
+        assert [row[4], row.emptied] == [f"{changed} of {len(after)}", str(lost)]
+    assert any(not text.startswith("0 of") for text in eight.tables["differences"]["masks changed"])
+
+
+def test_table_8_by_lesion(lines, eight):
+    (run,), table = lines.values(), eight.tables["by lesion"].set_index("model")
+    truth = pipeline.load_masks(run, "validation")
+    cut = {name: truth.select([name])[0] for name in truth.scored_ids}
+    cut = [name for name, mask in cut.items() if mask[[0, -1]].any() or mask[:, [0, -1]].any()]
+    dice = reproduce.scores_of(eight.stages)[0].query("model == 'Model 4'").set_index("id")["DIC"]
+    inside = dice.drop(cut)
+    assert table.loc["Model 4", f"inside ({len(inside)} images)"] == f"{100 * inside.mean():.1f}"
+    assert len([name for name in table if "quarter" in name]) == 4
+
+
 def test_table_8_beside_the_paper(eight):
     table = eight.tables["table 8"]
     assert table["model"].iloc[0] == "Baseline" and "paper on isic2017-test" in table
@@ -351,7 +373,7 @@ def test_files_are_named_after_the_item(tmp_path, eight):
     files = reproduce.save(eight, tmp_path, "table-8")
     assert {file.name for file in files} == {
         "table-8.csv",
-        "table-8-by-size.csv",
+        "table-8-by-lesion.csv",
         "table-8-differences.csv",
         "table-8-order.csv",
         "table-8-dice.png",

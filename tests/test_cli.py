@@ -135,9 +135,12 @@ def test_the_place_of_a_start_is_made_absolute_whatever_stands_before_it(tmp_pat
     monkeypatch.chdir(tmp_path)
     Path("my.pth").touch()
     here = tmp_path / "my.pth"
-    assert cli.absolute_start("my.pth") == str(here)
-    assert cli.absolute_start("torchvision:my.pth") == f"torchvision:{here}"
-    assert cli.absolute_start("moco_v2_800") == "moco_v2_800" and cli.absolute_start("dino:no.pth") == "dino:no.pth"
+    assert parameters.absolute_start("my.pth") == str(here)
+    assert parameters.absolute_start("torchvision:my.pth") == f"torchvision:{here}"
+    assert (
+        parameters.absolute_start("moco_v2_800") == "moco_v2_800"
+        and parameters.absolute_start("dino:no.pth") == "dino:no.pth"
+    )
 
 
 def test_a_chapter_that_fails_leaves_the_good_copy_before_and_the_environment(project: Path) -> None:

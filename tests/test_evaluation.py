@@ -293,6 +293,24 @@ def test_sizes_come_from_the_counts_when_left_out():
     assert list(evaluation.by_size(frame)["model"].unique()) == ["zeta", "alpha"]
 
 
+def test_by_frame_by_hand():
+    truth = np.zeros((3, 4, 5), bool)
+    truth[0, 1:3, 1:4] = True  # as large as it may be, inside
+    truth[1, 3, 2] = truth[2, 1, 4] = True
+    assert evaluation.cut_by_frame(truth).tolist() == [False, True, True]
+    frame = pd.DataFrame({"model": ["z"] * 3 + ["a"] * 3, "id": ["p", "q", "r"] * 2, "DIC": np.arange(6) / 10})
+    table = evaluation.by_frame(frame, {"p": False, "q": True, "r": True})
+    assert table[["model", "place", "n_images"]].to_numpy().tolist() == [
+        ["z", "inside", 1],
+        ["z", "cut by the frame", 2],
+        ["a", "inside", 1],
+        ["a", "cut by the frame", 2],
+    ]
+    np.testing.assert_allclose(table["mean"], [0, 0.15, 0.3, 0.45])
+    with pytest.raises(DataError, match="1 images have no place, 'q' first"):
+        evaluation.by_frame(frame, {"p": False, "r": True})
+
+
 def test_label_accuracy_by_hand():
     label = np.array([[[0, 0, 0.5, 1], [0, 0.5, 1, 1]], [[0.5] * 4] * 2])
     truth = np.array([[[0, 1, 1, 1], [0, 0, 0, 1]], [[1, 0, 1, 0]] * 2], bool)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from uslnet_core import __version__, parameters
+from uslnet_core.cli_data import data_app
 from uslnet_core.cli_reproduce import reproduce
 from uslnet_core.cli_weights import weights_app
 from uslnet_core.config import check_choice
@@ -28,7 +28,6 @@ app = typer.Typer(
     add_completion=False,
     help="Segment skin lesions with no labels: run the book, change its parameters, segment your own images.",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Check a dataset, or fetch one.")
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 app.command()(reproduce)
@@ -199,6 +198,7 @@ def run(
 ) -> None:
     """Run one notebook or several with other parameters."""
     from uslnet_core import book as books
+    from uslnet_core.runs import other_seed
     from uslnet_core.stages import base_seed
 
     check_choice("device", device, ("auto", "cpu", "gpu"))
@@ -215,7 +215,7 @@ def run(
         numbers = sorted({"01", *numbers})  # what is there may have been made without files that could not be read
     common = common_parameters(dataset, profile, data, seed, name, runs)
     if init := extra.get("02", {}).get("init"):  # kernels run in another folder
-        extra["02"]["init"] = absolute_start(init)
+        extra["02"]["init"] = parameters.absolute_start(init)
     encoders = next((extra[n]["encoders"] for n in ("02", "03") if extra.get(n, {}).get("encoders")), None)
     if encoders:  # which encoders there are is the run's affair: both chapters get it, also if one is made as an input
         for number in ("02", "03"):
@@ -224,10 +224,7 @@ def run(
     check_data_folder(target)
     made_with = base_seed(target.folder, [seed])
     if made_with != seed and "02" not in numbers and any(books.READS.get(number) for number in numbers):
-        raise RunError(
-            f"{target.folder.name} was made with seed {made_with}, but this is seed {seed}. Give --seed {made_with}, "
-            "or keep seeds apart with --name."
-        )
+        raise other_seed(target.folder.name, made_with, seed)
     counts = {n: extra.get(n, {}).get("iterations") if n in ("06", "07") else None for n in numbers}
     first = sorted(
         {n for number in numbers for n in books.missing_inputs(target, number, counts[number])} - set(numbers)
@@ -248,12 +245,6 @@ def run(
     say_stale(target.folder, changed=bool(parameter))
 
 
-def absolute_start(init: str) -> str:
-    """Make the path in ``init`` absolute, if it is one; a layout or checkpoint may be named before it."""
-    layout, colon, rest = init.rpartition(":")
-    return f"{layout}{colon}{Path(rest).resolve()}" if Path(rest).is_file() else init
-
-
 def say_stale(folder: Path, *, changed: bool) -> None:
     """Name the stages that no longer follow from what they read, and how they do so again."""
     from uslnet_core.stages import peek, stale_reason
@@ -266,55 +257,6 @@ def say_stale(folder: Path, *, changed: bool) -> None:
         out.print(
             "Run the later chapters with the same -p to follow the change, or this one without -p to take it back."
         )
-
-
-# --- data ------------------------------------------------------------------------------------------------------------
-
-
-@data_app.command("check")
-def data_check(
-    name: Annotated[str, typer.Argument(help="synthetic, isic2017, isic2018, ph2 or folder")],
-    data: Data = "",
-) -> None:
-    """Count images and masks; name unreadable files, masks without an image, odd sizes and overlaps."""
-    from uslnet_core.book import data_folder
-    from uslnet_core.data.datasets import check
-
-    folder = None if name == "synthetic" else data_folder(data)
-    with bars() as report:
-        found = check(name, folder, progress=report)
-    table = Table("part", "images", "official", "masks", "width (min, median, max)", "height")
-    for part in found.splits.values():
-        expected = "–" if part.expected is None else str(part.expected)
-        sizes = [" ".join(map(str, s)) if s else "–" for s in (part.widths, part.heights)]
-        table.add_row(part.split, str(part.images), expected, str(part.masks), *sizes)
-    out.print(table)
-    for line in found.notes:
-        out.print(f"Note: {line}")
-    for line in found.problems:
-        say(out, "Problem:", "red", line)
-    if not found.ok:
-        raise typer.Exit(2)
-    out.print(f"{name}: all is well.")
-
-
-@data_app.command("fetch")
-def data_fetch(
-    name: Annotated[str, typer.Argument(help="isic2017 or isic2018 (ph2 has a form; this says where)")],
-    data: Data = "",
-    split: Annotated[list[str] | None, typer.Option(help="train or validation; again for more")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="the licence is known and accepted")] = False,
-) -> None:
-    """Download a dataset: licence first, resumable, verified."""
-    from uslnet_core.book import data_folder
-    from uslnet_core.data.fetch import fetch, licence_notice
-
-    out.print(licence_notice(name))
-    if name in ("isic2017", "isic2018") and not yes and not typer.confirm("Fetch it under these terms?"):
-        raise typer.Exit(1)
-    with bars() as report:
-        for folder in fetch(name, data_folder(data), splits=split, progress=report):
-            out.print(f"Ready: {folder}")
 
 
 # --- use -------------------------------------------------------------------------------------------------------------

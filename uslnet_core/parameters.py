@@ -136,3 +136,9 @@ def known_to(notebook: Path, values: Mapping[str, Any]) -> dict[str, Any]:
     """Keep of some values those that a notebook has parameters for."""
     known = read_parameters(notebook)
     return {name: value for name, value in values.items() if name in known}
+
+
+def absolute_start(init: str) -> str:
+    """Make the path in ``init`` absolute, if it is one; a layout or checkpoint may be named before it."""
+    layout, colon, rest = init.rpartition(":")
+    return f"{layout}{colon}{Path(rest).resolve()}" if Path(rest).is_file() else init

@@ -14,7 +14,7 @@ from uslnet_core import figures, pipeline
 from uslnet_core.data.images import ImageSet
 from uslnet_core.data.masks import MaskSet
 from uslnet_core.errors import DataError
-from uslnet_core.evaluation import by_size, comparison, label_accuracy, paired_difference, wide
+from uslnet_core.evaluation import by_frame, by_size, comparison, cut_by_frame, label_accuracy, paired_difference, wide
 from uslnet_core.folders import replace_folder
 from uslnet_core.runs import Run, upstream
 from uslnet_core.stages import Stage, gibibytes
@@ -116,13 +116,10 @@ def size_table(sizes: pd.DataFrame) -> pd.DataFrame:
 
 def frame_table(per_image: pd.DataFrame, masks: MaskSet) -> pd.DataFrame:
     """Lay out Dice of lesions inside the image and of those that the frame cuts, percent, a column per model."""
-    truth = masks.select(list(masks.scored_ids))
-    ring = np.ones(truth.shape[1:], dtype=bool)
-    ring[1:-1, 1:-1] = False
-    where = np.where(truth[:, ring].any(axis=1), "cut by the frame", "inside")
-    rows = per_image.assign(lesions=per_image["id"].map(dict(zip(masks.scored_ids, where, strict=True))))
-    means = 100 * rows.pivot_table(index="lesions", columns="model", values="DIC", aggfunc="mean", sort=False)
-    counted = rows.groupby("lesions", sort=False)["id"].nunique()
+    cut = dict(zip(masks.scored_ids, cut_by_frame(masks.select(list(masks.scored_ids))), strict=True))
+    places = by_frame(per_image, cut).rename(columns={"place": "lesions"})
+    means = 100 * places.pivot_table(index="lesions", columns="model", values="mean", sort=False)
+    counted = places.groupby("lesions", sort=False)["n_images"].first()
     return means.map("{:.1f}".format).assign(images=counted).reset_index()
 
 

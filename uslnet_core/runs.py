@@ -146,10 +146,7 @@ class Run:
         seed = seed_of(stage, self.config.seed)
         if seed != self.config.seed:
             option = "--seeds" if self.remedy else "--seed"
-            raise RunError(
-                f"{name} of {self.folder.name} was made with seed {seed}, but this is seed {self.config.seed}. Give "
-                f"{option} {seed}, or keep seeds apart with --name."
-            )
+            raise other_seed(f"{name} of {self.folder.name}", seed, self.config.seed, option)
         if reason := stale_reason(stage, peek(self.folder)):
             notebook = notebook_of(name)
             raise RunError(
@@ -260,6 +257,14 @@ class Run:
 def seed_of(stage: Stage, otherwise: int) -> int:
     """Give the seed that a stage hangs on, or another number where it hangs on none."""
     return stage.manifest.settings.get("seed", otherwise)
+
+
+def other_seed(what: str, made: int, asked: int, option: str = "--seed") -> RunError:
+    """Say that something was made with another seed, and which option takes it as it is."""
+    return RunError(
+        f"{what} was made with seed {made}, but this is seed {asked}. Give {option} {made}, or keep seeds apart with "
+        "--name."
+    )
 
 
 def link_stage(stage: Stage, folder: Path) -> None:

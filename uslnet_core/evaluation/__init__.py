@@ -18,13 +18,23 @@ from uslnet_core.evaluation.ablation import (
 from uslnet_core.evaluation.averages import (
     Interval,
     bootstrap_interval,
+    by_frame,
     by_size,
     paired_difference,
     summarise,
     wide,
 )
 from uslnet_core.evaluation.labels import CURVES, OPEN_CHOICES, label_variants, threshold_curves
-from uslnet_core.evaluation.masks import COUNTS, METRICS, counts, label_accuracy, metrics_of, pooled, score
+from uslnet_core.evaluation.masks import (
+    COUNTS,
+    METRICS,
+    counts,
+    cut_by_frame,
+    label_accuracy,
+    metrics_of,
+    pooled,
+    score,
+)
 from uslnet_core.evaluation.paper import comparison, reported
 from uslnet_core.evaluation.seeds import over_seeds, scores_by_seed, seed_average, spread_text
 
@@ -38,10 +48,12 @@ __all__ = [
     "ablation_table",
     "all_lesion",
     "bootstrap_interval",
+    "by_frame",
     "by_size",
     "comparison",
     "consecutive_differences",
     "counts",
+    "cut_by_frame",
     "difference_text",
     "label_accuracy",
     "label_variants",

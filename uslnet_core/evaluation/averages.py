@@ -244,3 +244,29 @@ def by_size(
     )
     table.insert(1, "size", [_QUARTERS[q] for q in table.pop("quarter")])
     return table.reset_index(drop=True)
+
+
+def by_frame(per_image: pd.DataFrame, cut: Mapping[str, bool], metric: str = "DIC") -> pd.DataFrame:
+    """Average a metric over the lesions that lie inside the image, and over those that its frame cuts.
+
+    Args:
+        per_image: One row per model and image: model, id and the metric.
+        cut: For every id whether the frame cuts its lesion, as `cut_by_frame` finds.
+        metric: A metric's column.
+
+    Returns:
+        One row per model and place that there is: model, place (``inside``, then ``cut by the frame``), mean, n_images.
+
+    Raises:
+        DataError: It is not known of an image whether its lesion is cut.
+    """
+    require_columns(per_image, ("model", "id", metric))
+    require_no_repeat(per_image)
+    if unknown := sorted(set(per_image["id"]) - set(cut)):
+        raise DataError(f"{len(unknown)} images have no place, {unknown[0]!r} first; expected one each.")
+    rows = per_image.assign(cut=per_image["id"].map(dict(cut)).astype(bool))
+    table = rows.groupby(["model", "cut"], sort=False).agg(mean=(metric, "mean"), n_images=("id", "size"))
+    order = {model: place for place, model in enumerate(per_image["model"].unique())}
+    table = table.reset_index().sort_values(["model", "cut"], key=lambda c: c.map(order) if c.name == "model" else c)
+    table.insert(1, "place", np.where(table.pop("cut"), "cut by the frame", "inside"))
+    return table.reset_index(drop=True)

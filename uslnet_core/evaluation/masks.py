@@ -127,6 +127,20 @@ def label_accuracy(label: np.ndarray | torch.Tensor, truth: np.ndarray | torch.T
     )
 
 
+def cut_by_frame(truth: np.ndarray) -> np.ndarray:
+    """Say of each lesion whether it reaches the border of its image.
+
+    Args:
+        truth: (N, H, W) bool.
+
+    Returns:
+        (N,) bool.
+    """
+    ring = np.ones(truth.shape[1:], dtype=bool)
+    ring[1:-1, 1:-1] = False
+    return truth[:, ring].any(axis=1)
+
+
 def metric_values(counted: np.ndarray) -> np.ndarray:
     """(…, 4) counts in the order of COUNTS to (…, 6) metrics in the order of METRICS."""
     tp, fp, fn, tn = np.moveaxis(counted, -1, 0)

@@ -6,7 +6,6 @@ frames and pictures as figures. On synthetic images nothing stands beside the pa
 
 from uslnet_core.reproduce.items import (
     ITEMS,
-    encoders_table,
     figure_1,
     figure_7,
     figure_8,
@@ -19,6 +18,7 @@ from uslnet_core.reproduce.items import (
 from uslnet_core.reproduce.keep import record, save
 from uslnet_core.reproduce.layout import Lines, Reproduced, nothing_found, scores_of
 from uslnet_core.reproduce.lines import caption, masks_read, open_lines, part_of
+from uslnet_core.reproduce.parts import encoders_table
 
 __all__ = [
     "ITEMS",

@@ -7,15 +7,12 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from uslnet_core import figures, pipeline
-from uslnet_core.data.images import ImageSet
 from uslnet_core.data.masks import MaskSet
 from uslnet_core.errors import DataError
-from uslnet_core.evaluation import by_size, label_variants, over_seeds, scores_by_seed, threshold_curves
+from uslnet_core.evaluation import label_variants, over_seeds, threshold_curves
 from uslnet_core.labels import RULES
-from uslnet_core.pipeline.saliency import MAIN
 from uslnet_core.reproduce.layout import (
     ITERATIONS,
     Lines,
@@ -23,39 +20,41 @@ from uslnet_core.reproduce.layout import (
     beside,
     command_for,
     models_table,
+    needs_masks_of,
     outlines,
     refined_model,
     rows_of,
     scored_alone,
     scores_of,
+    seed_dots,
     stages_of,
-    unscored,
 )
+from uslnet_core.reproduce.parts import certain_shares, dice_by_lesion, encoders_table, kinds_of_map, with_changes
 from uslnet_core.runs import Run
-from uslnet_core.stages import Stage
 
 NEEDS_WEIGHTS = "uslnet weights fetch {}"
-HEALTH = {"loss / uniform level": "share", "top1": "top1"} | {n: n for n in ("alignment", "uniformity", "spread")}
 THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 10))
 
 
+@needs_masks_of(pipeline.score_split)
 def table_8(lines: Lines, *, complete: bool = True) -> Reproduced:
     """Ablation of the modules: Baseline and Models 1 to 5."""
-    if nothing := unscored(lines):
-        return nothing
     stages = stages_of(partial(pipeline.table_8, complete=complete), lines)
     models = ["Baseline", "Model 1", "Model 2", "Model 3", "Model 4", refined_model(stages)]
     mapping = {model: "Model 5" if model.startswith("Model 5") else model for model in models}
     order = ("Baseline", "Model 1", "Model 2", ("Model 3", "Model 4"), models[-1])
     found = models_table(lines, stages, 8, mapping, order=order)
-    found.tables["by size"] = dice_by_size(next(iter(scores_of(stages).values())))
+    if "differences" in found.tables:
+        found.tables["differences"] = with_changes(found.tables["differences"], stages)
+    seed, per_image = next(iter(scores_of(stages).items()))
+    truth = pipeline.load_masks(lines[seed], pipeline.score_split(lines[seed]))
+    found.tables["by lesion"] = dice_by_lesion(per_image, truth)
     return found
 
 
+@needs_masks_of(pipeline.score_split)
 def table_9(lines: Lines, *, complete: bool = True) -> Reproduced:
     """Ablation of encoders and kinds of map."""
-    if nothing := unscored(lines):
-        return nothing
     stages = stages_of(partial(pipeline.table_9, complete=complete), lines)
     if not stages:
         return Reproduced(needs=command_for("table-9", lines))
@@ -81,10 +80,9 @@ def table_9(lines: Lines, *, complete: bool = True) -> Reproduced:
     return found
 
 
+@needs_masks_of(pipeline.score_split)
 def table_10(lines: Lines, *, complete: bool = True) -> Reproduced:
     """Iterations of the refinement; scored together with table 8."""
-    if nothing := unscored(lines):
-        return nothing
     stages = stages_of(partial(pipeline.table_8, complete=complete), lines)
     models = ["Model 4", *(f"Model 5_{k}" for k in range(1, ITERATIONS))]
     pairs = [*zip(models[1:], models[:-1], strict=True), (models[-1], models[0])]
@@ -92,8 +90,7 @@ def table_10(lines: Lines, *, complete: bool = True) -> Reproduced:
     summary = over_seeds({seed: rows[rows["model"].isin(models)] for seed, rows in scores_of(stages).items()})
     certain = certain_shares(next(iter(lines.values()))) if len(stages) == 1 else {}  # of one seed, or not at all
     theirs = beside(summary, 10, {m: m for m in models}, lines, stages)
-    by_seed = scores_by_seed(scores_of(stages)) if len(lines) > 1 else None
-    by_seed = by_seed if by_seed is None else by_seed[by_seed["model"].isin(models)]
+    by_seed = seed_dots(scores_of(stages), models)
     shown = set(summary["model"]) | set(theirs["model"] if theirs is not None else [])
     certain = {model: share for model, share in certain.items() if model in shown}
     found.figures["iterations"] = figures.iteration_plot(summary, comparison=theirs, by_seed=by_seed, certain=certain)
@@ -113,20 +110,18 @@ def figure_1(lines: Lines, *, complete: bool = True) -> Reproduced:
     return Reproduced({}, {"split": picture}, {run.config.seed: stage})
 
 
+@needs_masks_of(pipeline.score_split)
 def figure_7(lines: Lines, *, complete: bool = True) -> Reproduced:
     """Outlines of every model of table 8, on images chosen by rank of the last."""
-    if nothing := unscored(lines):
-        return nothing
     seed, line = next(iter(lines.items()))
     stage = pipeline.table_8(line, complete=complete)
     models = ["Baseline", "Model 1", "Model 2", "Model 3", "Model 4", refined_model({seed: stage})]
     return Reproduced({}, {"outlines": outlines(line, stage, models)}, {seed: stage})
 
 
+@needs_masks_of(pipeline.train_split)
 def figure_8(lines: Lines, *, complete: bool = True) -> Reproduced:
     """How right labels are along the thresholds, and under the choices that the paper leaves open."""
-    if nothing := unscored(lines, pipeline.train_split(next(iter(lines.values())))):
-        return nothing
     run = first_complete(lines, complete)
     saliency, truth = labelled(run)
     rules = {name: getattr(run.config.uncertainty, name) for name in RULES}
@@ -137,10 +132,9 @@ def figure_8(lines: Lines, *, complete: bool = True) -> Reproduced:
     return Reproduced(tables, {"curves": figures.threshold_plot(curves)}, {run.config.seed: run.open("04-labels")})
 
 
+@needs_masks_of(pipeline.score_split)
 def figure_9(lines: Lines, *, complete: bool = True, epochs: int | None = None) -> Reproduced:
     """Segmenters taught by plain thresholds beside the one taught by the uncertainty module, after one iteration."""
-    if nothing := unscored(lines):
-        return nothing
     stages = stages_of(partial(pipeline.figure_9, complete=complete, epochs=epochs), lines)
     pairs = [("UM", f"threshold {t}") for t in pipeline.PLAIN_THRESHOLDS]
     found = scored_alone("figure-9", lines, stages, pairs)
@@ -153,10 +147,9 @@ def figure_9(lines: Lines, *, complete: bool = True, epochs: int | None = None) 
     return found
 
 
+@needs_masks_of(pipeline.score_split)
 def options(lines: Lines, *, complete: bool = True, epochs: int | None = None) -> Reproduced:
     """What the paper leaves open in training: the factor ¼, the number of encoders, and a warm start."""
-    if nothing := unscored(lines):
-        return nothing
     stages = stages_of(partial(pipeline.options, complete=complete, epochs=epochs), lines)
     pairs = [(other, "as settled") for other in ("with the ¼", "maps of one encoder")]
     pairs.append(("iteration 1, gone on", "iteration 1, started again"))
@@ -173,53 +166,6 @@ ITEMS: dict[str, tuple[Callable[..., Reproduced], str]] = {
     "figure-9": (figure_9, "11"),
     "options": (options, "11"),
 }
-
-
-def dice_by_size(per_image: pd.DataFrame) -> pd.DataFrame:
-    """Lay out Dice by quarter of lesion size: a row a model, percent as text."""
-    sizes = by_size(per_image)
-    sizes["lesions"] = [
-        f"{row.size} ({row.area_low:.0%} to {row.area_high:.0%})" for row in sizes.itertuples(name="Row")
-    ]
-    columns, models = list(dict.fromkeys(sizes["lesions"])), list(dict.fromkeys(sizes["model"]))
-    quarters = sizes.pivot(index="model", columns="lesions", values="mean").loc[models, columns]
-    return (100 * quarters).map("{:.1f}".format).rename_axis(columns=None).reset_index()
-
-
-def encoders_table(line: Run) -> pd.DataFrame:
-    """Lay out the health of a line's encoders and of their CCAMs as texts: a row an encoder, dashes where is none."""
-    main, rows = line.open(MAIN).manifest.facts, []
-    for name in pipeline.main_encoders(line):
-        health = line.open(f"02-contrastive/{name}").manifest.facts.get("health", {})
-        head = main["orientation"].get(name, {})
-        row = {"encoder": pipeline.ENCODER_TITLES.get(name, name)} | {h: health.get(each) for h, each in HEALTH.items()}
-        row |= {"CCAM's margin": head.get("margin")}
-        row |= {"its lesion lies more": {True: "along the border", False: "inside"}.get(head.get("about_position"))}
-        row |= {"in the labels": ("left out" if name in main["left_out"] else "yes") if head else None}
-        rows.append(row)
-    frame = pd.DataFrame(rows).astype(object).fillna("–")
-    return frame.map(lambda value: f"{value:.2f}" if isinstance(value, float) else value)
-
-
-def kinds_of_map(line: Run, stage: Stage) -> Figure:
-    """Draw kinds of map on the best, the median and the worst image by Dice of the run's CCAM.
-
-    Every CCAM, Smooth Grad-CAM++ and FreqCAM of one encoder, and colour distance.
-    """
-    part, kinds, ccam = stage.manifest.settings["split"], rows_of({0: stage}), pipeline.source_name(line, "ccam")
-    ccam = ccam if ccam in kinds else next(iter(kinds))
-    images = ImageSet.open(line.open(f"01-data/images/{part}").folder)
-    ranked = scores_of({0: stage})[0].set_index("model").loc[[ccam]].set_index("id")["DIC"]
-    examples = figures.choose_examples(ranked.to_numpy())
-    ids = [ranked.index[i] for i in examples.indices]
-    rows = [images.ids.index(name) for name in ids]
-    one = next((kind.partition("-")[2] for kind in kinds if kind.startswith("freq_cam")), "")
-    others = {f"smooth_grad_cam_pp-{one}", f"freq_cam-{one}", "colour_distance"}
-    shown = [kind for kind in kinds if kind.startswith("ccam") or kind in others]
-    maps = {kind: pipeline.load_maps(line.open(f"03-saliency/{kind}/{part}"), images.size)[rows] for kind in shown}
-    titled = {pipeline.source_title(kind): each for kind, each in maps.items()}
-    words = [label.split(":")[0] for label in examples.labels]
-    return figures.saliency_over(images.images[rows], titled, words, truth=pipeline.load_masks(line, part).select(ids))
 
 
 def first_complete(lines: Lines, complete: bool) -> Run:
@@ -243,13 +189,3 @@ def labelled(run: Run) -> tuple[np.ndarray, np.ndarray]:
     ids = pipeline.load_images(run, split).ids
     rows = [ids.index(name) for name in masks.scored_ids]
     return pipeline.load_saliency(run)[rows], masks.select(list(masks.scored_ids))
-
-
-def certain_shares(run: Run) -> dict[str, float]:
-    """Give the share of certain pixels in the labels that each iteration learnt from."""
-    shares = {}
-    for k in range(run.config.refinement.iterations):
-        name = f"05-segmenter/iteration-{k}" if k else "04-labels"
-        if run.has(name):
-            shares[pipeline.model_name(k)] = run.open(name).manifest.facts["certain"]
-    return shares

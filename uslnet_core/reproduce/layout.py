@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -59,13 +60,24 @@ class Reproduced:
         return self.figures.get(name, Markdown(f"*Not made yet: `{self.needs}`*"))
 
 
-def unscored(lines: Lines, *splits: str) -> Reproduced | None:
-    """Give an empty item that says why, where there are no masks to score by; asked before anything is trained."""
-    line = next(iter(lines.values()))
-    lacking = [each for each in splits or (pipeline.score_split(line),) if not pipeline.has_masks(line, each)]
-    if not lacking:
-        return None
-    return Reproduced(needs=f"masks: {line.config.dataset} has none for {' and '.join(lacking)}, so nothing is scored")
+def needs_masks_of(part: Callable[[Run], str]) -> Callable[[Callable[..., Reproduced]], Callable[..., Reproduced]]:
+    """Let an item end at once, before anything is trained, where the part that it is scored on has no masks.
+
+    Args:
+        part: names that part of a run's data, such as ``pipeline.score_split``.
+    """
+
+    def decorate(make: Callable[..., Reproduced]) -> Callable[..., Reproduced]:
+        @wraps(make)
+        def item(lines: Lines, **options: Any) -> Reproduced:
+            line = next(iter(lines.values()))
+            if pipeline.has_masks(line, part(line)):
+                return make(lines, **options)
+            return Reproduced(needs=f"masks: {line.config.dataset} has none for {part(line)}, so nothing is scored")
+
+        return item
+
+    return decorate
 
 
 def stages_of(make: Callable[[Run], Stage | None], lines: Lines) -> dict[int, Stage]:
@@ -131,32 +143,34 @@ def models_table(
     }
     rows = rows_of(stages)
     runs = {called(m): row["run"] if called(m) == m else (row["run"], m) for m, row in rows.items()}
-    name = f"table {table}"
-    tables = {
-        name: ablation_table(
-            summary, table, wanted, scored_on=scored_on(first), runs=runs, needs=lacking, with_paper=real
-        )
-    }
+    table_of_paper = ablation_table(
+        summary, table, wanted, scored_on=scored_on(first), runs=runs, needs=lacking, with_paper=real
+    )
     steps = [model for model in wanted if model in scored]
-    if order and len(steps) > 1:
-        several = list(zip(steps[1:], steps[:-1], strict=True)) + ([(steps[-1], steps[0])] if len(steps) > 2 else [])
-        tables["differences"] = differences(per_image, several)
-        if compared := seeds_with(per_image, steps):
-            tables["order"] = with_text(order_holds(seed_average(compared), order), ["lower", "higher"], "holds")
-    elif pairs and (gains := differences(per_image, [(called(new), called(old)) for new, old in pairs])) is not None:
-        tables["differences"] = gains
-    theirs = beside(summary, table, {m: v for m, v in wanted.items() if v}, lines, stages)
-    by_seed = scores_by_seed(per_image) if len(stages) > 1 else None
-    if by_seed is not None:
-        by_seed = by_seed[by_seed["model"].isin(wanted)]
+    compared = steps_in_order(per_image, steps, order) if order else {}
+    if not order and (gains := differences(per_image, [(called(new), called(old)) for new, old in pairs])) is not None:
+        compared = {"differences": gains}
     plot = figures.ablation_plot(
         summary[summary["model"].isin(wanted)],
-        comparison=theirs,
-        by_seed=by_seed,
+        comparison=beside(summary, table, {m: v for m, v in wanted.items() if v}, lines, stages),
+        by_seed=seed_dots(per_image, list(wanted)),
         order=list(wanted),
         nothing=nothing_found(stages),
     )
-    return Reproduced(tables, {"dice": plot}, dict(stages))
+    return Reproduced({f"table {table}": table_of_paper} | compared, {"dice": plot}, dict(stages))
+
+
+def steps_in_order(
+    per_image: Mapping[int, pd.DataFrame], steps: Sequence[str], order: Sequence[Any]
+) -> dict[str, pd.DataFrame]:
+    """Lay out what each step gains and the last over the first, and whether the paper's order holds."""
+    if len(steps) < 2:
+        return {}
+    several = list(zip(steps[1:], steps[:-1], strict=True)) + ([(steps[-1], steps[0])] if len(steps) > 2 else [])
+    tables = {"differences": differences(per_image, several)}
+    if compared := seeds_with(per_image, steps):
+        tables["order"] = with_text(order_holds(seed_average(compared), order), ["lower", "higher"], "holds")
+    return {name: frame for name, frame in tables.items() if frame is not None}
 
 
 def scored_alone(item: str, lines: Lines, stages: Mapping[int, Stage], pairs: Sequence[tuple[str, str]]) -> Reproduced:
@@ -173,8 +187,7 @@ def scored_alone(item: str, lines: Lines, stages: Mapping[int, Stage], pairs: Se
     tables = {"scores": table}
     if (gains := differences(per_image, pairs)) is not None:
         tables["differences"] = gains
-    by_seed = scores_by_seed(per_image) if len(stages) > 1 else None
-    plot = figures.ablation_plot(summary, by_seed=by_seed, nothing=nothing_found(stages))
+    plot = figures.ablation_plot(summary, by_seed=seed_dots(per_image, models), nothing=nothing_found(stages))
     return Reproduced(tables, {"dice": plot}, dict(stages))
 
 
@@ -193,6 +206,14 @@ def seeds_with(per_image: Mapping[int, pd.DataFrame], models: Sequence[str]) -> 
     return {seed: rows for seed, rows in per_image.items() if set(models) <= set(rows["model"])}
 
 
+def seed_dots(per_image: Mapping[int, pd.DataFrame], models: Sequence[str]) -> pd.DataFrame | None:
+    """Give some models' scores seed by seed, for the dots of a plot; ``None`` where there is but one seed."""
+    if len(per_image) < 2:
+        return None
+    dots = scores_by_seed(per_image)
+    return dots[dots["model"].isin(models)]
+
+
 def rows_of(stages: Mapping[int, Stage]) -> dict[str, dict[str, Any]]:
     """Say of every model that a seed has scored where it is from: run, stage, epochs. The first seed's word counts."""
     found: dict[str, dict[str, Any]] = {}
@@ -207,19 +228,24 @@ def nothing_found(stages: Mapping[int, Stage]) -> float:
     return float(np.mean([all_lesion(rows) for rows in scores_of(stages).values()]))
 
 
+def masks_by_model(stage: Stage) -> dict[str, np.ndarray]:
+    """Map the masks of every model that a stage has scored: (N, S, S) bool each."""
+    predictions = np.load(stage / "predictions.npy", mmap_mode="r")
+    return dict(zip(pd.read_csv(stage / "models.csv")["model"], predictions, strict=True))
+
+
 def outlines(run: Run, stage: Stage, models: Sequence[str]) -> Figure:
     """Draw the masks of some models on the best, median and worst images by the last one's Dice."""
     split = stage.manifest.settings["split"]
     images, masks = ImageSet.open(run.open(f"01-data/images/{split}").folder), pipeline.load_masks(run, split)
-    there = list(pd.read_csv(stage / "models.csv")["model"])
-    shown = [model for model in models if model in there]
+    predictions = masks_by_model(stage)
+    shown = [model for model in models if model in predictions]
     per_image = scores_of({run.config.seed: stage})[run.config.seed]
     last = per_image[per_image["model"] == shown[-1]].set_index("id")
     chosen = figures.choose_examples(last["DIC"].to_numpy(), number=2)
     ids = [last.index[k] for k in chosen.indices]
     rows = [images.ids.index(name) for name in ids]
-    predictions = np.load(stage / "predictions.npy", mmap_mode="r")
-    masks_of = {model: np.asarray(predictions[there.index(model)])[rows] for model in shown}
+    masks_of = {model: predictions[model][rows] for model in shown}
     return figures.over_under(images.images[rows], masks_of, masks.select(ids), chosen.labels)
 
 
