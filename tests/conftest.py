@@ -20,9 +20,18 @@ ROOT = Path(__file__).resolve().parent.parent
 if named := os.environ.get("USLNET_DATA"):  # kernels run in folders of their own
     os.environ["USLNET_DATA"] = str(Path(named).expanduser().resolve())
 
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):  # tests and their kernels share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
 # no deadline, since shared machines stall; the same examples each time, so that a failure can be seen again
 settings.register_profile("project", deadline=None, derandomize=True)
 settings.load_profile("project")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Say what ``-n auto`` means: a process a core, and no more than memory holds, each with torch in it."""
+    return max(1, min(os.cpu_count() or 1, 4))
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from uslnet_core import pipeline
+from uslnet_core.config import configure
 from uslnet_core.contrastive import health
 from uslnet_core.errors import ConfigError, DataError, RunError, TrainingError
 from uslnet_core.runs import Run
-from uslnet_core.saliency import ccam
+from uslnet_core.saliency import agreement, ccam, mean_maps, weighed_maps
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,33 @@ def test_main_maps_are_the_mean_of_the_oriented_ones(run):
     parts = [np.load(run.open(f"03-saliency/ccam-{who}/train") / "maps.npy") for who in run.config.encoders]
     assert np.allclose(np.load(stage / "maps.npy"), (parts[0] + parts[1]) / 2)
     assert set(pipeline.heads_of(run)) == {"simclr", "moco_v1"}
+
+
+@pytest.mark.parametrize("weigh", ["evenly", "by_sureness"])
+def test_sources_beside_each_other_are_blended(run, tmp_path, weigh):
+    here = Run(tmp_path / "synthetic-quick", run.config)
+    for stage in run.whole().values():
+        here.adopt(stage)
+    blended = with_saliency(here, also=("colour_clusters",), weigh=weigh)
+    stage, kind = pipeline.make_saliency(blended), {"evenly": "blend", "by_sureness": "sure_blend"}[weigh]
+    assert stage.manifest.facts["source"] == f"{kind}-ccam-fused+colour_clusters"
+    assert set(stage.manifest.facts["orientation"]) == set(pipeline.heads_of(blended)) == {"simclr", "moco_v1"}
+    assert pipeline.source_title(stage.manifest.facts["source"]).startswith("CCAM, fused with colour clusters")
+    size = pipeline.image_size(run)
+    for part in ("train", "validation"):
+        found = pipeline.main_maps(here, part)  # whatever the configuration says now
+        names = ("ccam-fused", "colour_clusters")
+        maps = [pipeline.load_maps(here.open(f"03-saliency/{name}/{part}"), size) for name in names]
+        fused = {"evenly": mean_maps, "by_sureness": weighed_maps}[weigh](maps)
+        assert np.array_equal(np.load(found / "maps.npy"), fused)
+        assert found.manifest.facts["agreement"] == pytest.approx(agreement(maps).mean(), abs=1e-6)
+    again = pipeline.make_saliency(here)
+    assert again.manifest.facts["source"] == "ccam-fused", "and the paper's way is as it was"
+
+
+def test_a_source_is_not_blended_with_itself(run):
+    with pytest.raises(ConfigError, match="also must name sources other than cam"):
+        configure(saliency={"also": ("ccam",)})
 
 
 def test_heads_do_not_share_their_random_numbers(run):

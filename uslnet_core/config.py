@@ -123,11 +123,23 @@ class SaliencyConfig(Section):
     fusion: Literal["mean", "concatenated"] = Field(
         "mean", description="several encoders: mean of their maps, or one CCAM on all their features"
     )
+    also: tuple[Cam, ...] = Field((), description="past the paper: sources beside `cam`, fused with it pixel by pixel")
+    weigh: Literal["evenly", "by_sureness"] = Field(
+        "evenly", description="sources beside each other: their mean, or each by its distance from one half"
+    )
     samples: Positive = Field(8, description="Smooth Grad-CAM++: noisy copies of an image that are averaged")
     noise: Rate = Field(0.15, description="Smooth Grad-CAM++: standard deviation of the noise, share of [0, 1]")
     frequency: Fraction = Field(
         0.5, description="FreqCAM: least frequency of activity, between a map's lowest and highest"
     )
+
+    @model_validator(mode="after")
+    def _sources_differ(self) -> SaliencyConfig:
+        if len({self.cam, *self.also}) <= len(self.also):
+            raise ValueError(
+                f"also must name sources other than cam, each once, but cam is {self.cam}, also {self.also}"
+            )
+        return self
 
 
 class UncertaintyConfig(Section):

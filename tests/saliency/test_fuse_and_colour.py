@@ -1,4 +1,4 @@
-"""Two short ones: the mean of several encoders' maps, and colour distance as an example of a source."""
+"""Maps in one: means, plain and weighed, and agreement; and colour distance as an example of a source."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from skimage.color import lab2rgb
 
 from uslnet_core.errors import DataError
-from uslnet_core.saliency import colour_distance, map_images, mean_maps
+from uslnet_core.saliency import agreement, colour_distance, map_images, mean_maps, weighed_maps
 
 maps = arrays(np.float32, (2, 3, 3), elements=st.floats(0, 1, width=32))
 
@@ -31,10 +31,36 @@ def test_the_mean_by_hand():
     assert mean_maps([np.full((1, 1, 1), value) for value in (0.2, 0.3, 1.0)]) == pytest.approx(0.5)
 
 
+@given(maps, maps)
+def test_who_is_surer_is_heard_more(a, b):
+    found = weighed_maps([a, b])
+    assert found.dtype == np.float32 and found.shape == a.shape
+    assert (found >= np.minimum(a, b)).all() and (found <= np.maximum(a, b)).all() or np.allclose(found, 0.5)
+    surer = np.where(abs(a - 0.5) >= abs(b - 0.5), a, b)
+    assert (abs(found - surer) <= abs(mean_maps([a, b]) - surer) + 1e-6).all()
+    assert np.array_equal(weighed_maps([b, a]), found)
+
+
+def test_weighing_by_hand():
+    low, high, silent = (np.full((1, 1, 1), value, dtype=np.float32) for value in (0.25, 1.0, 0.5))
+    assert weighed_maps([low, high]) == pytest.approx((0.25 * 0.25 + 0.5 * 1.0) / 0.75)
+    assert weighed_maps([low, silent]) == pytest.approx(0.25)
+    assert weighed_maps([silent, silent]) == pytest.approx(0.5)
+
+
+def test_agreement_by_hand():
+    first, second, third = (
+        np.array([[values]], dtype=np.float32) for values in ([0.2, 0, 1], [0.6, 0, 0], [0.3, 0, 1])
+    )
+    assert np.allclose(agreement([first, second, third]), [[[0.6, 1, 0]]])
+    assert np.array_equal(agreement([first]), np.ones((1, 1, 3)))
+
+
+@pytest.mark.parametrize("fuse", [mean_maps, weighed_maps, agreement])
 @pytest.mark.parametrize("shapes", [[], [(2, 4, 4), (2, 8, 8)], [(2, 4, 4), (3, 4, 4)], [(4, 4), (4, 4)]])
-def test_shapes_that_do_not_fit_are_refused(shapes):
+def test_shapes_that_do_not_fit_are_refused(fuse, shapes):
     with pytest.raises(DataError, match="Cannot average maps of the shapes"):
-        mean_maps([np.zeros(shape, dtype=np.float32) for shape in shapes])
+        fuse([np.zeros(shape, dtype=np.float32) for shape in shapes])
 
 
 # --- colour ----------------------------------------------------------------------------------------------------------

@@ -31,14 +31,14 @@ from uslnet_core.pipeline.features import (
     view_recipe,
 )
 from uslnet_core.pipeline.images import image_size, train_split
-from uslnet_core.pipeline.sources import CONCATENATED, FUSED, source_name
+from uslnet_core.pipeline.sources import BLENDS, CONCATENATED, FUSED, source_name
 from uslnet_core.pipeline.weights import load_weights, save_weights
 from uslnet_core.runs import Run
 from uslnet_core.saliency.ccam import CCAM, train_ccam
 from uslnet_core.saliency.clusters import colour_clusters
 from uslnet_core.saliency.colour import colour_distance
 from uslnet_core.saliency.freqcam import FreqCAM
-from uslnet_core.saliency.fuse import mean_maps
+from uslnet_core.saliency.fuse import agreement, mean_maps, weighed_maps
 from uslnet_core.saliency.gradcam import GradientCAM
 from uslnet_core.saliency.health import check_maps
 from uslnet_core.saliency.source import Source, map_images, upsample
@@ -46,6 +46,8 @@ from uslnet_core.stages import Stage
 
 WITHOUT_ENCODER: dict[str, Source] = {"colour_distance": colour_distance, "colour_clusters": colour_clusters}
 MAIN = "03-saliency/main"
+BLENDERS = {BLENDS["evenly"]: mean_maps, BLENDS["by_sureness"]: weighed_maps}
+AT_ONCE = 64  # images that are blended at a time
 
 
 def make_saliency(run: Run, source: Stage | None = None) -> Stage:
@@ -63,7 +65,7 @@ def make_saliency(run: Run, source: Stage | None = None) -> Stage:
     source, part = source or map_part(run, train_split(run)), train_split(run)
     chosen = {"source": source.name.split("/")[1], "encoders": list(run.config.encoders)}
     heads = orientations(run, source)
-    fused = chosen["source"] == f"ccam-{FUSED}"
+    fused = f"ccam-{FUSED}" in chosen["source"]
     left_out = [name for name in run.config.encoders if name not in heads] if fused else []
     others = [run.open(f"03-saliency/ccam-{name}/{part}") for name in left_out]  # if one changes, decide anew
 
@@ -89,6 +91,9 @@ def map_part(run: Run, split: str, cam: str | None = None, encoder: str | None =
     """
     name = source_name(run, cam, encoder)
     kind, _, who = name.partition("-")
+    if kind in BLENDERS:
+        options = run.config.saliency
+        return blend(run, split, name, [map_part(run, split, each, encoder) for each in (options.cam, *options.also)])
     if who == FUSED:
         return fuse(run, split, kind)
     if kind == "ccam":
@@ -202,6 +207,34 @@ def average(run: Run, split: str, cam: str, parts: Sequence[Stage]) -> Stage:
     return run.make(f"03-saliency/{cam}-{FUSED}/{split}", compute, settings=settings, inputs=parts)
 
 
+def blend(run: Run, split: str, name: str, parts: Sequence[Stage]) -> Stage:
+    """Fuse different sources, pixel by pixel, at the finest resolution among them.
+
+    Args:
+        run: the run.
+        split: which images.
+        name: of the source, as :func:`~uslnet_core.pipeline.sources.source_name` gives it; says how they are weighed.
+        parts: the stages of the sources on this part.
+
+    Returns:
+        The stage: maps.npy; its facts say how far the sources agree, a mean over all pixels.
+    """
+    weigh = BLENDERS[name.partition("-")[0]]
+
+    def compute(folder: Path) -> dict[str, float]:
+        maps = [np.load(part / "maps.npy", mmap_mode="r") for part in parts]
+        count, cells, agreed = len(maps[0]), max(each.shape[1] for each in maps), 0.0
+        out = np.lib.format.open_memmap(folder / "maps.npy", "w+", np.float32, (count, cells, cells))
+        for first in range(0, count, AT_ONCE):
+            some = [upsample(torch.from_numpy(each[first : first + AT_ONCE].copy()), cells).numpy() for each in maps]
+            out[first : first + AT_ONCE] = weigh(some)
+            agreed += float(agreement(some).mean(axis=(1, 2), dtype=np.float64).sum())
+        out.flush()
+        return {"agreement": agreed / count}
+
+    return run.make(f"03-saliency/{name}/{split}", compute, settings={"seed": run.config.seed}, inputs=parts)
+
+
 def build_source(run: Run, kind: str, who: str) -> Source:
     """Build a source that needs no training, from a kind of map and an encoder's name."""
     options = run.config.saliency
@@ -240,7 +273,7 @@ def source_settings(run: Run, kind: str, who: str) -> dict[str, Any]:
 
 def ccam_settings(run: Run) -> dict[str, Any]:
     """Give the settings that CCAM's maps hang on."""
-    others = {"cam", "fusion", "samples", "noise", "frequency"}
+    others = {"cam", "fusion", "also", "weigh", "samples", "noise", "frequency"}
     return run.config.saliency.model_dump(mode="json", exclude=others)
 
 
@@ -302,9 +335,9 @@ def map_like(run: Run, split: str, stage: Stage) -> Stage:
     there = f"03-saliency/{name}/{split}"
     if stage.name == there:
         return stage
-    if who == FUSED:
+    if who == FUSED or kind in BLENDERS:
         parts = [map_like(run, split, run.open(each)) for each in stage.manifest.inputs]
-        return average(run, split, kind, parts)
+        return blend(run, split, name, parts) if kind in BLENDERS else average(run, split, kind, parts)
     if kind == "ccam":
         return map_with_head(run, split, stage)
     if kind in SOURCES:
@@ -323,8 +356,6 @@ def map_like(run: Run, split: str, stage: Stage) -> Stage:
 
 def heads_of(run: Run) -> dict[str, pd.DataFrame]:
     """Give the histories of the run's CCAMs, by encoder; none if the maps are of another kind."""
-    facts = run.open(MAIN).manifest.facts
-    cam, _, who = facts["source"].partition("-")
-    names = [] if cam != "ccam" else facts["encoders"] if who == FUSED else [who]
+    names = run.open(MAIN).manifest.facts["orientation"]
     stages = {name: run.open(f"03-saliency/ccam-{name}/{train_split(run)}") for name in names}
     return {name: pd.read_csv(stage / "history.csv") for name, stage in stages.items()}

@@ -6,6 +6,7 @@ from uslnet_core.pipeline.features import ENCODER_TITLES
 from uslnet_core.runs import Run
 
 FUSED, CONCATENATED = "fused", "concatenated"
+BLENDS = {"evenly": "blend", "by_sureness": "sure_blend"}  # several sources in one map: kinds, by how they are weighed
 OF_COLOUR = ("colour_distance", "colour_clusters")  # ask no encoder
 CAM_TITLES = {
     "ccam": "CCAM",
@@ -21,21 +22,30 @@ CAM_TITLES = {
 def source_name(run: Run, cam: str | None = None, encoder: str | None = None) -> str:
     """Name a source of saliency: ``ccam-simclr``, ``ccam-fused``, ``smooth_grad_cam_pp-moco_v2``, ``colour_distance``.
 
+    Several in one map are a blend: ``blend-ccam-simclr+colour_clusters``.
+
     Args:
         run: the run.
         cam: a kind of map; by default the run's.
         encoder: an encoder's name, ``fused`` or ``concatenated``; by default the run's one encoder, or its fusion.
     """
-    cam = cam or run.config.saliency.cam
+    options = run.config.saliency
+    if cam is None and options.also:
+        parts = [source_name(run, each, encoder) for each in (options.cam, *options.also)]
+        return f"{BLENDS[options.weigh]}-{'+'.join(parts)}"
+    cam = cam or options.cam
     if cam in OF_COLOUR:
         return cam
-    together = FUSED if run.config.saliency.fusion == "mean" else CONCATENATED
+    together = FUSED if options.fusion == "mean" else CONCATENATED
     return f"{cam}-{encoder or (run.config.encoders[0] if len(run.config.encoders) == 1 else together)}"
 
 
 def source_title(name: str) -> str:
     """Write a source's name for readers: ``ccam-moco_v2`` is ``CCAM, MoCo v2``."""
     cam, _, who = name.partition("-")
+    if cam in BLENDS.values():
+        said = " with ".join(source_title(each) for each in who.split("+"))
+        return said if cam == BLENDS["evenly"] else f"{said}, by sureness"
     if cam not in CAM_TITLES:
         return name
     own = {FUSED: "fused", CONCATENATED: "one on all features"} | ENCODER_TITLES

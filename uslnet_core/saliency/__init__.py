@@ -7,7 +7,7 @@ from uslnet_core.saliency.ccam import CCAM, TrainedCCAM, saliency_maps, train_cc
 from uslnet_core.saliency.clusters import colour_clusters
 from uslnet_core.saliency.colour import colour_distance
 from uslnet_core.saliency.freqcam import FreqCAM
-from uslnet_core.saliency.fuse import mean_maps
+from uslnet_core.saliency.fuse import agreement, mean_maps, weighed_maps
 from uslnet_core.saliency.gradcam import ContrastiveLogit, GradientCAM
 from uslnet_core.saliency.health import check_maps, map_health
 from uslnet_core.saliency.source import Source, map_images, upsample
@@ -19,6 +19,7 @@ __all__ = [
     "GradientCAM",
     "Source",
     "TrainedCCAM",
+    "agreement",
     "check_maps",
     "colour_clusters",
     "colour_distance",
@@ -28,4 +29,5 @@ __all__ = [
     "saliency_maps",
     "train_ccam",
     "upsample",
+    "weighed_maps",
 ]
