@@ -35,11 +35,25 @@ def flood(candidate, height, width, neighbours):
     return regions
 
 
-def literal(saliency, low, high, min_area, neighbours, rule, exclusion):
-    """One map's label, reason and rows of the table, by METHOD's six points and nothing else."""
+def outwards(values, low, high, doubt):
+    """Thresholds that leave a share of the pixels below their middle, and of those above it, uncertain."""
+    middle = (low + high) / 2
+    skin = sorted((v for v in values if v < middle), reverse=True)
+    lesion = sorted(v for v in values if v > middle)
+    for side, extreme in ((skin, min(values)), (lesion, max(values))):
+        away = math.floor(doubt * len(side))
+        if away and side[away - 1] != extreme:
+            low, high = (min(low, side[away - 1]), high) if side is skin else (low, max(high, side[away - 1]))
+    return low, high
+
+
+def literal(saliency, low, high, min_area, neighbours, rule, exclusion, thresholds="fixed", doubt=0.1, band=0.0):
+    """One map's label, reason and rows of the table, by METHOD's six points and what stands beside the paper."""
     height, width = saliency.shape
     low, high = (torch.tensor(t, dtype=saliency.dtype).item() for t in (low, high))
     values = {(y, x): saliency[y, x].item() for y in range(height) for x in range(width)}
+    if thresholds == "adaptive":
+        low, high = outwards(values.values(), low, high, doubt)
     label = np.full((height, width), 0.5, np.float32)
     for pixel, value in values.items():
         if value < low:
@@ -54,13 +68,19 @@ def literal(saliency, low, high, min_area, neighbours, rule, exclusion):
         centroid = (sum(y for y, _ in region) / len(region), sum(x for _, x in region) / len(region))
         small = len(region) < round(min_area * height * width)
         rows.append([len(region), *centroid, mean, "too small" if small else "less central"])
-        if not small and (mean if rule == "mean" else weight) < best:
-            best, chosen = (mean if rule == "mean" else weight), number
+        score = {"mean": mean, "sum": weight, "relative": mean / math.sqrt(len(region))}[rule]
+        if not small and score < best:
+            best, chosen = score, number
     if chosen is None:
         return label, "no component left", rows
     rows[chosen][-1] = "chosen"
     for pixel in regions[chosen]:
         label[pixel] = 1
+    inside, reach = set(regions[chosen]), round(band * min(height, width))
+    for y, x in values if reach else ():
+        around = [(v, u) for v in range(y - reach, y + reach + 1) for u in range(x - reach, x + reach + 1)]
+        if {pixel in inside for pixel in around if pixel in values} == {True, False}:
+            label[y, x] = 0.5
     dy, dx = rows[chosen][1] - height / 2, rows[chosen][2] - width / 2
     far = math.sqrt(dy * dy + dx * dx) > min(height, width) * exclusion
     return label, "too far from the centre" if far else "kept", rows

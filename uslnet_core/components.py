@@ -52,12 +52,12 @@ class Runs:
         return len(self.first)
 
 
-def find_runs(maps: Tensor, threshold: float, neighbours: int, on_device: bool | None = None) -> Runs:
+def find_runs(maps: Tensor, threshold: float | Tensor, neighbours: int, on_device: bool | None = None) -> Runs:
     """Label the connected components of ``maps > threshold``.
 
     Args:
         maps: (B, H, W) float32 or float64, on the CPU or a CUDA device.
-        threshold: a number that the maps' dtype holds exactly.
+        threshold: a number that the maps' dtype holds exactly, or one a map: (B,), of that dtype and device.
         neighbours: 4 or 8.
         on_device: True takes torch alone, False numpy and scipy; None chooses by the device. Both give the
             same.
@@ -78,13 +78,13 @@ def find_runs(maps: Tensor, threshold: float, neighbours: int, on_device: bool |
     return Runs(images, height, width, mask, image, y, x, stop - start, component, first)
 
 
-def _join_numpy(maps: Tensor, threshold: float, reach: int) -> tuple[Tensor, ...]:
+def _join_numpy(maps: Tensor, threshold: float | Tensor, reach: int) -> tuple[Tensor, ...]:
     """The padded mask; start and stop (in its flat row) and component of each run; first run of each component."""
     images, height, width = maps.shape
     stride = width + 1
     values = maps.numpy()
     mask = np.zeros((images, height + 1, stride), bool)
-    mask[:, 1:, :width] = values > values.dtype.type(threshold)
+    mask[:, 1:, :width] = values > np.asarray(threshold, values.dtype).reshape(-1, 1, 1)
     flat = mask.reshape(-1)
     edge = flat[1:] != flat[:-1]
     bounds = np.flatnonzero(edge) + 1
@@ -124,7 +124,7 @@ def _join_numpy(maps: Tensor, threshold: float, reach: int) -> tuple[Tensor, ...
     return tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
 
 
-def _join_torch(maps: Tensor, threshold: float, reach: int) -> tuple[Tensor, ...]:
+def _join_torch(maps: Tensor, threshold: float | Tensor, reach: int) -> tuple[Tensor, ...]:
     """The same by torch alone: minimum labels spread over the links, with pointer jumping, until nothing changes.
 
     The host waits for the device a few times for the batch (to size arrays, and once or twice a round), never
@@ -133,7 +133,7 @@ def _join_torch(maps: Tensor, threshold: float, reach: int) -> tuple[Tensor, ...
     images, height, width = maps.shape
     stride = width + 1
     mask = torch.zeros((images, height + 1, stride), dtype=torch.bool, device=maps.device)
-    mask[:, 1:, :width] = maps > threshold
+    mask[:, 1:, :width] = maps > torch.as_tensor(threshold, dtype=maps.dtype, device=maps.device).view(-1, 1, 1)
     flat = mask.view(-1)
     bounds = (flat[1:] ^ flat[:-1]).nonzero().squeeze(1) + 1
     start, stop = bounds[0::2].contiguous(), bounds[1::2].contiguous()

@@ -149,14 +149,26 @@ class UncertaintyConfig(Section):
     high: Fraction = Field(0.65, description="saliency above is candidate foreground (paper 3.4)")
     min_area: Fraction = Field(500 / 224**2, description="least size of a component, share of the map (500 at 224)")
     neighbours: Literal[4, 8] = Field(8, description="neighbours that connect two pixels")
-    rule: Literal["mean", "sum"] = Field("mean", description="centrality: mean distance, or the printed sum")
+    rule: Literal["mean", "sum", "relative"] = Field(
+        "mean", description="centrality: mean distance, the printed sum, or past the paper relative to size"
+    )
     exclusion: float = Field(1 / 3, gt=0.0, le=1.0, description="farthest centroid, share of the shorter side")
+    thresholds: Literal["fixed", "adaptive"] = Field(
+        "fixed", description="past the paper, adaptive: moved outwards in each map until a share is in doubt"
+    )
+    doubt: float = Field(0.1, ge=0.0, lt=1.0, description="adaptive: that share, of lesion and of skin")
+    band: Fraction = Field(0.0, description="past the paper: doubt along the outline, share of the shorter side")
 
     @model_validator(mode="after")
     def _ordered(self) -> UncertaintyConfig:
         if self.low >= self.high:
             raise ValueError(f"low must be below high, but low is {self.low} and high is {self.high}")
         return self
+
+    def settings(self) -> dict[str, Any]:
+        """Give what labels hang on, as JSON values: what stands beside the paper only where it is in use."""
+        unused = {"thresholds", "doubt"} if self.thresholds == "fixed" else set()
+        return self.model_dump(mode="json", exclude=unused | (set() if self.band else {"band"}))
 
 
 class LabelsConfig(Section):

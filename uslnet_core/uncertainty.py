@@ -19,6 +19,9 @@ Exactly:
 6. An image with no component left, or whose chosen component is too far out, is not kept. Its label is still
    what the rules above give: in the second case with the foreground that was chosen.
 
+Past the paper, and off unless asked for: thresholds that adapt to each map, a rule that also weighs size, and a
+band of doubt along the outline (`UncertaintyModule` says how).
+
 How it is fast: horizontal runs of candidates are labelled instead of pixels, for the whole batch at once.
 `uslnet_core.components` finds the runs and joins them; here they are measured, judged and painted.
 """
@@ -32,6 +35,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from uslnet_core.components import Runs, distance_sums, find_runs, pixels_of
@@ -120,10 +124,18 @@ class UncertaintyModule:
         min_area: components under this fraction of the image's area are dropped. In [0, 1]. The paper's 500
             pixels at 224 × 224 are ``500 / 224**2``.
         neighbours: 8 or 4, which pixels touch.
-        rule: "mean" (the most central component has the least mean distance) or "sum" (the equation as
-            printed, which favours small components).
+        rule: "mean" (the most central component has the least mean distance), "sum" (the equation as
+            printed, which favours small components), or past the paper "relative" (mean distance over the square root
+            of the area, which is the same for a centred disc of any size: what is small must lie closer).
         exclusion: an image is excluded when the chosen centroid lies farther from the centre than this
             fraction of its shorter side. 0 or more; ``math.inf`` excludes none.
+        thresholds: "fixed", or past the paper "adaptive": ``low`` falls and ``high`` rises in each map until at least
+            a share ``doubt`` of the pixels on either side of their middle is uncertain. They never move towards each
+            other, and where so many pixels have the most extreme value that no threshold could part them, the fixed
+            one stays. So a segmenter that is sure of everything is still asked about what it is least sure of.
+        doubt: that share, in [0, 1).
+        band: past the paper, pixels this near to the outline of the chosen component, on both sides, are uncertain; a
+            fraction of the shorter side, in [0, 1].
 
     Raises:
         ConfigError: a setting is of the wrong type or out of range.
@@ -135,9 +147,12 @@ class UncertaintyModule:
     neighbours: int = 8
     rule: str = "mean"
     exclusion: float = 1 / 3
+    thresholds: str = "fixed"
+    doubt: float = 0.1
+    band: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("low", "high", "min_area", "exclusion"):
+        for name in ("low", "high", "min_area", "exclusion", "doubt", "band"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Real):
                 raise ConfigError(f"{name} must be a number, but is {value!r}.")
@@ -156,8 +171,15 @@ class UncertaintyModule:
             )
         if isinstance(self.neighbours, bool) or self.neighbours not in (4, 8):
             raise ConfigError(f"neighbours is {self.neighbours!r}, but must be 8 (corners touch) or 4 (sides only).")
-        if self.rule not in ("mean", "sum"):
-            raise ConfigError(f"rule is {self.rule!r}, but must be 'mean' (the default) or 'sum' (as printed).")
+        if self.rule not in ("mean", "sum", "relative"):
+            raise ConfigError(
+                f"rule is {self.rule!r}, but must be 'mean' (the default), 'sum' (as printed) or 'relative' (to size)."
+            )
+        if self.thresholds not in ("fixed", "adaptive"):
+            raise ConfigError(f"thresholds is {self.thresholds!r}, but must be 'fixed' (the default) or 'adaptive'.")
+        for name, most in (("doubt", "below 1"), ("band", "1 at most")):
+            if not 0 <= getattr(self, name) <= 1 or (name == "doubt" and self.doubt == 1):
+                raise ConfigError(f"{name} is {getattr(self, name)}, but it is a share: 0 or more, and {most}.")
         if not self.exclusion >= 0:
             raise ConfigError(
                 f"exclusion is {self.exclusion}, but it is a fraction of the shorter side, 0 or more: "
@@ -194,9 +216,13 @@ class UncertaintyModule:
         parts = []
         for first in range(0, max(images, 1), group):
             maps = saliency[first : first + group]
-            runs = find_runs(maps, high, self.neighbours)
+            lows, highs = (low, high) if self.thresholds == "fixed" else adapted(maps, low, high, self.doubt)
+            runs = find_runs(maps, highs, self.neighbours)
             parts.append(self._judge(runs, first))
-            _write(label[first : first + group], maps, low, pixels_of(runs, parts[-1][0].chosen))
+            foreground = pixels_of(runs, parts[-1][0].chosen)
+            _write(label[first : first + group], maps, lows, foreground)
+            if radius := round(self.band * min(height, width)):
+                label[first : first + group].masked_fill_(along_outline(foreground, radius), 0.5)
         regions, reason_code = zip(*parts, strict=True)
         regions = Regions(*(torch.cat([getattr(r, f.name) for r in regions]) for f in fields(Regions)))
         reason_code = torch.cat(reason_code).to(device)
@@ -220,7 +246,8 @@ class UncertaintyModule:
 
         # Least score of each image; then, among the components that reach it, the first in raster order.
         big = area >= round(self.min_area * height * width)
-        score = torch.where(big, mean_distance if self.rule == "mean" else distance, math.inf)
+        score = {"mean": mean_distance, "sum": distance, "relative": mean_distance / count.sqrt()}[self.rule]
+        score = torch.where(big, score, math.inf)
         least = score.new_full((runs.images,), math.inf).scatter_reduce_(0, image, score, "amin")
         order = torch.arange(n, device=device)
         contender = torch.where(big & (score == least.index_select(0, image)), order, n)
@@ -239,16 +266,63 @@ class UncertaintyModule:
         return table, image_code
 
 
-def _write(label: Tensor, maps: Tensor, low: float, foreground: Tensor) -> None:
-    """Fill ``label`` (B, H, W): half for a saliency of ``low`` or more, and half for foreground."""
+def adapted(maps: Tensor, low: float, high: float, doubt: float) -> tuple[Tensor, Tensor]:
+    """Move thresholds outwards in each map until a share of either side is uncertain.
+
+    Args:
+        maps: (B, H, W) float32 or float64.
+        low: where ``low`` begins; it only falls.
+        high: where ``high`` begins; it only rises.
+        doubt: the share of the pixels below the middle of both, and of those above it, that shall be uncertain.
+
+    Returns:
+        (B,) low and high, in the maps' dtype, on their device.
+    """
+    middle = (low + high) / 2
+    ranked = maps.flatten(1).sort(dim=1).values  # (B, H · W)
+    images, pixels = ranked.shape
+    skin, lesion = (ranked < middle).sum(1), (ranked > middle).sum(1)
+
+    def outwards(side: Tensor, nearest: Tensor, step: int, extreme: Tensor, fixed: float) -> Tensor:
+        """Find the value that lies a share of its side away from the middle, unless it is the extreme one."""
+        away = (doubt * side).floor().long()
+        place = (nearest + step * (away - 1)).clamp(0, pixels - 1)
+        value = ranked.gather(1, place[:, None])[:, 0]
+        return torch.where((away > 0) & (value != extreme), value, torch.full_like(value, fixed))
+
+    lows = outwards(skin, skin - 1, -1, ranked[:, 0], low).clamp(max=low)
+    highs = outwards(lesion, pixels - lesion, 1, ranked[:, -1], high).clamp(min=high)
+    return lows, highs
+
+
+def along_outline(foreground: Tensor, radius: int) -> Tensor:
+    """Find the pixels within some steps, diagonal ones included, of what is on the other side of an outline.
+
+    Args:
+        foreground: (B, H, W) bool.
+        radius: steps, 1 or more.
+
+    Returns:
+        (B, H, W) bool. The frame of the image is no outline.
+    """
+    inside, reach = foreground.float()[:, None], 2 * radius + 1
+    grown = F.max_pool2d(inside, reach, stride=1, padding=radius)
+    shrunk = 1 - F.max_pool2d(1 - inside, reach, stride=1, padding=radius)
+    return (grown > shrunk)[:, 0]
+
+
+def _write(label: Tensor, maps: Tensor, low: float | Tensor, foreground: Tensor) -> None:
+    """Fill ``label`` (B, H, W): half for a saliency of ``low`` (one, or one a map) or more, and half for foreground."""
+    low = torch.as_tensor(low, dtype=maps.dtype, device=maps.device).view(-1, 1, 1)
     if label.device.type != "cpu":
         torch.ge(maps, low, out=label).mul_(0.5).masked_fill_(foreground, 1.0)
         return
+    low = low.expand(len(maps), 1, 1).numpy()
     # A few maps at a time stay in the processor's cache; numpy, since torch's comparison is slow there.
     out, values, inside = label.numpy(), maps.numpy(), foreground.numpy().view(np.uint8)
     for first in range(0, len(out), 4):
         some = slice(first, first + 4)
-        level = (values[some] >= values.dtype.type(low)).view(np.uint8)
+        level = (values[some] >= low[some]).view(np.uint8)
         level += inside[some]
         out[some] = level
         out[some] *= np.float32(0.5)

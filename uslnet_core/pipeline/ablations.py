@@ -291,7 +291,7 @@ def score_models(run: Run, table: str, split: str, models: Sequence[Model]) -> S
     settings = {
         "models": {m.name: m.stage.manifest.fingerprint for m in models},
         "evaluation": run.config.evaluation.model_dump(mode="json", exclude={"split"}),
-        "rules": run.config.uncertainty.model_dump(mode="json"),
+        "rules": run.config.uncertainty.settings(),
         "split": split,
         "precision": fabric.strategy.precision.precision,
     }

@@ -36,7 +36,7 @@ def make_labels(run: Run) -> Stage:
     """
     saliency = run.open(MAIN)
     config = run.config
-    settings = {"uncertainty": config.uncertainty.model_dump(mode="json"), "size": image_size(run)}
+    settings = {"uncertainty": config.uncertainty.settings(), "size": image_size(run)}
     if config.labels.kind != "uncertain":
         settings["labels"] = config.labels.model_dump(mode="json")
 
@@ -134,7 +134,7 @@ def train_iteration(run: Run, iteration: int) -> Stage:
         "size": image_size(run),
     }
     if iteration:
-        settings["uncertainty"] = config.uncertainty.model_dump(mode="json")
+        settings["uncertainty"] = config.uncertainty.settings()
     return run.make(
         name, compute, settings=settings, inputs=[images, features, before], device=str(fabric.device), keeper=keeper
     )
