@@ -28,9 +28,15 @@ settings.register_profile("project", deadline=None, derandomize=True)
 settings.load_profile("project")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process, and all chapters: they follow each other on one run."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("chapters" if item.path.suffix == ".ipynb" else str(item.path)))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Say what ``-n auto`` means: a process a core, and no more than memory holds, each with torch in it."""
+    """Say what ``-n auto`` means: a process a core, and four at most, since each holds a torch of its own."""
     return max(1, min(os.cpu_count() or 1, 4))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -254,7 +256,50 @@ def test_options_change_one_thing_each(lines, eight):
     more = reproduce.options(lines, epochs=1)
     (stage,) = more.stages.values()
     names = ["as settled", "with the ¼", "maps of one encoder", "iteration 1, started again", "iteration 1, gone on"]
-    assert list(stage.manifest.facts["rows"]) == names
+    rows = stage.manifest.facts["rows"]
+    assert list(rows) == names
+    (run,) = lines.values()
+    stages = {
+        name: Run(run.folder.with_name(row["run"]), run.config, run.data).open(row["stage"])
+        for name, row in rows.items()
+    }
+    made = {name: each.manifest for name, each in stages.items()}
+    usual, literal, alone, anew, gone_on = (made[name] for name in names)
+    assert [usual.settings["segmenter"].pop("literal"), literal.settings["segmenter"].pop("literal")] == [False, True]
+    assert usual.settings == literal.settings and usual.inputs == literal.inputs, "nothing else differs"
+    assert usual.inputs["04-labels"] != alone.inputs["04-labels"]
+    encoders = peek(run.folder.with_name(rows["maps of one encoder"]["run"]))["03-saliency/main"].manifest.facts[
+        "encoders"
+    ]
+    assert encoders == ["moco_v2"]
+    assert [each.settings["refinement"].pop("warm_start") for each in (anew, gone_on)] == [False, True]
+    assert anew.settings == gone_on.settings and anew.inputs == gone_on.inputs
+
+
+def test_what_an_older_version_trained_is_still_found(lines, eight, monkeypatch):
+    (run,) = lines.values()
+    found = pipeline.table_8(run, complete=False)
+    assert "Model 3" in found.manifest.facts["rows"]
+    older, opened = {"thresholds", "doubt", "band"}, Run.open
+
+    def as_before(self, name):
+        stage = opened(self, name)
+        config = dict(stage.manifest.config)
+        config["uncertainty"] = {key: value for key, value in config["uncertainty"].items() if key not in older}
+        return replace(stage, manifest=stage.manifest.model_copy(update={"config": config}))
+
+    monkeypatch.setattr(Run, "open", as_before)
+    assert "Model 3" in pipeline.table_8(run, complete=False).manifest.facts["rows"]
+
+
+def test_table_10_trains_no_model_that_it_does_not_show(base, tmp_path):
+    here = Run(tmp_path / "runs" / "isic2017-quick", base.config, base.data)
+    for stage in base.whole().values():
+        if not stage.name.startswith(("tables", "03-saliency/smooth")):
+            here.adopt(stage)
+    found = reproduce.table_10(reproduce.open_lines(here, ["simclr"], 2))
+    assert list(found.stages[0].manifest.facts["rows"]) == ["Model 1", "Model 2", "Model 4", "Model 5_1"]
+    assert [path.name for path in here.folder.parent.iterdir()] == [here.folder.name]
 
 
 def test_several_seeds_give_mean_and_spread(base, eight):
@@ -384,8 +429,6 @@ def test_files_are_named_after_the_item(tmp_path, eight):
 
 
 def test_what_is_recorded_names_no_folder_of_this_machine(lines, eight, tmp_path):
-    from dataclasses import replace
-
     placed = {0: replace(lines[0], options=f" --data {tmp_path}")}
     ten = reproduce.table_10(placed, complete=False)
     assert str(tmp_path) in ten.tables["table 10"].to_csv(), "what the user is told holds for this machine"

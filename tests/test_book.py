@@ -48,6 +48,15 @@ def test_every_source_is_in_the_contents_once() -> None:
     assert sorted(sources) == sorted(pages())
 
 
+@pytest.mark.parametrize("page", [path.stem for path in BOOK.glob("*.md")])
+def test_every_file_that_a_page_shows_is_there(page: str) -> None:
+    text = (BOOK / f"{page}.md").read_text(encoding="utf-8")
+    pattern = r"^:file: (\S+)|^```\{(?:figure|image|include|literalinclude)\} (\S+)|!\[[^]]*\]\((\S+?)\)|\{download\}`[^`]*<([^>]+)>`"
+    named = ["".join(found) for found in re.findall(pattern, text, re.MULTILINE)]
+    missing = [name for name in named if not name.startswith("http") and not (BOOK / name).is_file()]
+    assert not missing, f"{page}.md shows {missing}: record or draw them, or take them out"
+
+
 # --- executed notebooks ----------------------------------------------------------------------------------------------
 
 

@@ -137,10 +137,12 @@ def test_the_place_of_a_start_is_made_absolute_whatever_stands_before_it(tmp_pat
     here = tmp_path / "my.pth"
     assert parameters.absolute_start("my.pth") == str(here)
     assert parameters.absolute_start("torchvision:my.pth") == f"torchvision:{here}"
-    assert (
-        parameters.absolute_start("moco_v2_800") == "moco_v2_800"
-        and parameters.absolute_start("dino:no.pth") == "dino:no.pth"
-    )
+    for no_file in ("moco_v2_800", "dino:no.pth"):
+        assert parameters.absolute_start(no_file) == no_file
+    odd = tmp_path / "odd:name.pth"  # as a Windows path holds a colon after its drive
+    odd.write_bytes(b"")
+    assert parameters.absolute_start(str(odd)) == str(odd)
+    assert parameters.absolute_start(f"moco:{odd}") == f"moco:{odd}"
 
 
 def test_a_chapter_that_fails_leaves_the_good_copy_before_and_the_environment(project: Path) -> None:

@@ -51,3 +51,15 @@ def test_the_two_parts_of_a_sum_are_rounded_once():
 def test_too_large_for_exact_sums():
     with pytest.raises(DataError, match=r"1 × 4194304 are too large .* Resize"):
         UncertaintyModule()(torch.zeros(1, 1, 1 << 22))
+
+
+@pytest.mark.parametrize("shape", [(64, 224, 224), (1, 256, 256), (2, 100, 300), (1, 1, 64), (3, 512, 512)])
+@pytest.mark.parametrize("neighbours", [4, 8])
+def test_a_pixel_in_the_last_row_at_any_place(shape, neighbours):
+    images, height, width = shape
+    for x in {0, width // 2, (2 * width) // 3, width - 2, width - 1}:
+        maps = torch.zeros(shape)
+        maps[-1, -1, x] = 1
+        found = [components.find_runs(maps, 0.5, neighbours, on_device) for on_device in (False, True)]
+        for runs in found:
+            assert runs.components == 1 and [int(runs.image), int(runs.y), int(runs.x)] == [images - 1, height - 1, x]

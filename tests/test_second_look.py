@@ -67,6 +67,13 @@ def test_finer_images_give_finer_crops():
     assert torch.allclose(found[0], fine[0, :, 8:40, 16:48], atol=1e-5)
 
 
+def test_no_image_is_no_mistake():
+    none = torch.zeros(0, SIDE, SIDE)
+    windows = windows_around(none.bool())
+    assert crop(none[:, None].expand(0, 3, SIDE, SIDE), windows, 16, SIDE).shape == (0, 3, 16, 16)
+    assert put_back(torch.zeros(0, 16, 16), windows, none).shape == none.shape
+
+
 @given(st.integers(0, 20), st.integers(0, 20), st.integers(6, 12), st.integers(6, 12))
 def test_what_is_cut_out_comes_back_where_it_was(top, left, height, width):
     map_ = smooth(channels=1)[:, 0]

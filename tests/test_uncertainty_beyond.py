@@ -10,7 +10,8 @@ from uncertainty_oracle import SETTINGS, check, shapes, smooth_maps
 
 from uslnet_core.components import find_runs
 from uslnet_core.config import UncertaintyConfig
-from uslnet_core.uncertainty import UncertaintyModule, adapted
+from uslnet_core.doubt import adapted
+from uslnet_core.uncertainty import UncertaintyModule
 
 BEYOND = {"thresholds": "adaptive", "doubt": 0.2, "band": 0.05, "rule": "relative"}
 
@@ -42,14 +43,19 @@ def test_thresholds_only_move_outwards_and_leave_the_share_in_doubt(maps, doubt)
     maps = torch.from_numpy(maps)
     low, high = adapted(maps, 0.35, 0.65, doubt)
     assert (low <= np.float32(0.35)).all() and (high >= np.float32(0.65)).all()
-    for each, under, over in zip(maps, low, high, strict=True):
-        for side, sure, moved in (
-            (each < 0.5, each < under, under < np.float32(0.35)),
-            (each > 0.5, each > over, over > np.float32(0.65)),
-        ):
-            if moved:
-                assert int((side & ~sure).sum()) >= int(doubt * int(side.sum()))
-                assert sure.any(), "some are still certain"
+    for each, under, over in zip(maps.flatten(1), low, high, strict=True):
+        for side, sure, extreme in ((each < 0.5, each < under, each.min()), (each > 0.5, each > over, each.max())):
+            enough = int((side & ~sure).sum()) >= doubt * int(side.sum())
+            alike = int((side & (each != extreme)).sum()) < doubt * int(side.sum())  # too many at the extreme
+            assert enough or alike
+
+
+def test_the_share_is_counted_exactly():
+    maps = torch.cat([torch.linspace(0, 0.34, 100), torch.full((100,), 0.9)]).view(1, 10, 20)
+    low, _ = adapted(maps, 0.35, 0.65, 0.29)
+    assert int((maps < low).sum()) == 100 - 29
+    nine = torch.cat([torch.linspace(0, 0.34, 9), torch.full((9,), 0.9)]).view(1, 2, 9)
+    assert int((nine < adapted(nine, 0.35, 0.65, 0.1)[0]).sum()) == 8, "a share of nine, at least"
 
 
 def test_a_map_that_is_sure_of_everything_is_still_asked():

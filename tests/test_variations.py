@@ -280,7 +280,7 @@ def eight_rows(run):
 
 def test_encoders_of_cells_of_other_sizes_are_fused(run):
     """A transformer's grid differs from a ResNet's: the finer is brought to the coarser."""
-    from uslnet_core.pipeline.saliency import average
+    from uslnet_core.pipeline.fusion import average
 
     coarse = pipeline.map_with(run, "train", "coarse", lambda: lambda x: x[:, 0, ::16, ::16], {}, "")
     fine = pipeline.map_with(run, "train", "fine", lambda: lambda x: x[:, 1, ::8, ::8], {}, "")

@@ -41,7 +41,7 @@ def outwards(values, low, high, doubt):
     skin = sorted((v for v in values if v < middle), reverse=True)
     lesion = sorted(v for v in values if v > middle)
     for side, extreme in ((skin, min(values)), (lesion, max(values))):
-        away = math.floor(doubt * len(side))
+        away = math.ceil(doubt * len(side))
         if away and side[away - 1] != extreme:
             low, high = (min(low, side[away - 1]), high) if side is skin else (low, max(high, side[away - 1]))
     return low, high

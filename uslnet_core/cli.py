@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from uslnet_core import __version__, parameters
-from uslnet_core.cli_data import data_app
+from uslnet_core.cli_data import Data, data_app
 from uslnet_core.cli_reproduce import reproduce
 from uslnet_core.cli_weights import weights_app
 from uslnet_core.config import check_choice
@@ -34,7 +34,6 @@ app.command()(reproduce)
 
 Dataset = Annotated[str, typer.Option(help="synthetic, isic2017, isic2018, ph2 or folder")]
 Profile = Annotated[str, typer.Option(help="quick, workshop or paper")]
-Data = Annotated[str, typer.Option(help="folder that holds the dataset (default: USLNET_DATA, else data/)")]
 Seed = Annotated[int, typer.Option(help="seed of everything random")]
 Name = Annotated[str, typer.Option(help="tells runs of one dataset and profile apart")]
 Runs = Annotated[str, typer.Option(help="folder of all runs (default: USLNET_RUNS, else runs/)")]

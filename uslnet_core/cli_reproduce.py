@@ -30,7 +30,7 @@ def reproduce(
     seeds: Annotated[str, typer.Option(help="one seed or several: 0, or 0,1,2")] = "0",
     encoders: Annotated[str, typer.Option(help="default: all three; in quick the run's own, save for table-9")] = "",
     iterations: Annotated[int | None, typer.Option(min=1, help="of the segmenter (default: 5; quick: 3)")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="figure-9 and options: of each of their trainings")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="figure-9 and options: of iteration 0 there")] = None,
     name: Annotated[str, typer.Option(help="tells runs of one dataset and profile apart")] = "",
     runs: Annotated[str, typer.Option(help="folder of all runs (default: USLNET_RUNS, else runs/)")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu or gpu")] = "auto",
@@ -57,7 +57,7 @@ def reproduce(
     with bars() as report:
         run = replace(run, progress=report)
         for each in NAMES if item == "all" else [item]:
-            compared = names or (list(ENCODERS) if each == "table-9" else None)
+            compared = names or reproduce.usual_encoders(run, every=each == "table-9")
             lines = reproduce.open_lines(run, compared, iterations, numbers)
             options: dict[str, Any] = {"epochs": epochs} if each in WITH_EPOCHS else {}
             found = reproduce.ITEMS[each][0](lines, **options)

@@ -104,7 +104,7 @@ def _join_numpy(maps: Tensor, threshold: float | Tensor, reach: int) -> tuple[Te
         below = (np.uint64(1) << (position & 63).astype(np.uint64)) - np.uint64(1)
         return before[word] + np.bitwise_count(words[word] & below)
 
-    lower = edges_before(start + (stride - reach)) >> 1
+    lower = edges_before(np.minimum(start + (stride - reach), len(edge))) >> 1
     upper = (edges_before(np.minimum(stop + (stride + reach - 1), len(edge))) + 1) >> 1
     degree = np.maximum(upper - lower, 0)
     ends = np.cumsum(degree)

@@ -21,6 +21,7 @@ ProfileName = Literal["quick", "workshop", "paper"]
 DatasetName = Literal["synthetic", "isic2017", "isic2018", "ph2", "folder"]
 Split = Literal["train", "validation", "test", "all"]
 Method = Literal["simclr", "moco_v1", "moco_v2"]
+OF_COLOUR = ("colour_distance", "colour_clusters")  # sources that ask no encoder
 Cam = Literal["ccam", "grad_cam", "grad_cam_pp", "smooth_grad_cam_pp", "freq_cam", "colour_distance", "colour_clusters"]
 
 Positive = Annotated[int, Field(ge=1)]
@@ -257,9 +258,11 @@ class Config(Section):
                 f"with epochs = 0, {' and '.join(methods)} would all be the start as it is, one and the same network: "
                 "name one of them, or public checkpoints"
             )
-        if self.saliency.fusion == "concatenated" and self.saliency.cam != "ccam" and len(self.encoders) > 1:
+        sources = {self.saliency.cam, *self.saliency.also} - {"ccam", *OF_COLOUR}
+        if self.saliency.fusion == "concatenated" and sources and len(self.encoders) > 1:
             raise ValueError(
-                f"fusion = concatenated trains one CCAM, but cam is {self.saliency.cam}: take fusion = mean"
+                f"fusion = concatenated trains one CCAM, but a source is {' and '.join(sorted(sources))}: take "
+                "fusion = mean"
             )
         return self
 

@@ -140,5 +140,7 @@ def known_to(notebook: Path, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def absolute_start(init: str) -> str:
     """Make the path in ``init`` absolute, if it is one; a layout or checkpoint may be named before it."""
-    layout, colon, rest = init.rpartition(":")
+    if Path(init).is_file():  # asked first: on Windows a path may hold a colon of its own
+        return str(Path(init).resolve())
+    layout, colon, rest = init.partition(":")
     return f"{layout}{colon}{Path(rest).resolve()}" if Path(rest).is_file() else init

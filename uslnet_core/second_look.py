@@ -27,7 +27,7 @@ def eightfold(predict: Predict) -> Predict:
         predict: any prediction.
 
     Returns:
-        A prediction that turns and mirrors with its image exactly, since none of the eight comes first.
+        A prediction that turns and mirrors with its image, up to rounding, since none of the eight comes first.
     """
 
     def averaged(images: Tensor) -> Tensor:
@@ -88,6 +88,8 @@ def crop(images: Tensor, windows: Tensor, size: int, of: int) -> Tensor:
     Returns:
         (B, C, size, size) float32.
     """
+    if not len(images):
+        return images.new_zeros(0, images.shape[1], size, size)
     left, top, side = (windows / of).unbind(1)
     theta = torch.zeros(len(images), 2, 3, dtype=torch.float64)
     theta[:, 0, 0] = theta[:, 1, 1] = side
@@ -107,6 +109,8 @@ def put_back(maps: Tensor, windows: Tensor, outside: Tensor) -> Tensor:
     Returns:
         (B, S, S) float32.
     """
+    if not len(maps):
+        return outside
     size = outside.shape[1]
     left, top, side = (windows / size).unbind(1)
     theta = torch.zeros(len(maps), 2, 3, dtype=torch.float64)

@@ -35,10 +35,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from uslnet_core.components import Runs, distance_sums, find_runs, pixels_of
+from uslnet_core.doubt import adapted, along_outline
 from uslnet_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -264,51 +264,6 @@ class UncertaintyModule:
         region_code = torch.where(chosen, 0, 2 - (~big).to(torch.int8)).to(torch.int8)
         table = Regions(image + first_image, area, centroid_y, centroid_x, mean_distance, chosen, region_code)
         return table, image_code
-
-
-def adapted(maps: Tensor, low: float, high: float, doubt: float) -> tuple[Tensor, Tensor]:
-    """Move thresholds outwards in each map until a share of either side is uncertain.
-
-    Args:
-        maps: (B, H, W) float32 or float64.
-        low: where ``low`` begins; it only falls.
-        high: where ``high`` begins; it only rises.
-        doubt: the share of the pixels below the middle of both, and of those above it, that shall be uncertain.
-
-    Returns:
-        (B,) low and high, in the maps' dtype, on their device.
-    """
-    middle = (low + high) / 2
-    ranked = maps.flatten(1).sort(dim=1).values  # (B, H · W)
-    images, pixels = ranked.shape
-    skin, lesion = (ranked < middle).sum(1), (ranked > middle).sum(1)
-
-    def outwards(side: Tensor, nearest: Tensor, step: int, extreme: Tensor, fixed: float) -> Tensor:
-        """Find the value that lies a share of its side away from the middle, unless it is the extreme one."""
-        away = (doubt * side).floor().long()
-        place = (nearest + step * (away - 1)).clamp(0, pixels - 1)
-        value = ranked.gather(1, place[:, None])[:, 0]
-        return torch.where((away > 0) & (value != extreme), value, torch.full_like(value, fixed))
-
-    lows = outwards(skin, skin - 1, -1, ranked[:, 0], low).clamp(max=low)
-    highs = outwards(lesion, pixels - lesion, 1, ranked[:, -1], high).clamp(min=high)
-    return lows, highs
-
-
-def along_outline(foreground: Tensor, radius: int) -> Tensor:
-    """Find the pixels within some steps, diagonal ones included, of what is on the other side of an outline.
-
-    Args:
-        foreground: (B, H, W) bool.
-        radius: steps, 1 or more.
-
-    Returns:
-        (B, H, W) bool. The frame of the image is no outline.
-    """
-    inside, reach = foreground.float()[:, None], 2 * radius + 1
-    grown = F.max_pool2d(inside, reach, stride=1, padding=radius)
-    shrunk = 1 - F.max_pool2d(1 - inside, reach, stride=1, padding=radius)
-    return (grown > shrunk)[:, 0]
 
 
 def _write(label: Tensor, maps: Tensor, low: float | Tensor, foreground: Tensor) -> None:

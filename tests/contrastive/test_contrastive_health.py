@@ -43,6 +43,18 @@ def test_a_collapse_is_not_trained_to_its_end(tiny, cpu, pictures):
     assert len(calls) == 8, "four of nine epochs, of two steps each"
 
 
+def test_a_training_that_is_stuck_for_half_its_epochs_stops_there(tiny):
+    recipe = tiny(contrastive={"epochs": 12, "warm_up": 0.1}).recipe("simclr")
+    check_running(history([-1.0] * 5, loss=2.99), recipe)
+    learning = history([-1.0] * 6, loss=2.99)
+    learning.loc[2, "loss"] = 2.9  # once it left its level
+    check_running(learning, recipe)
+    with pytest.raises(TrainingError, match=r"In all of its 6 epochs so far the .* simclr, 2\.990, is stuck"):
+        check_running(history([-1.0] * 6, loss=2.99), recipe)
+    short = tiny(contrastive={"epochs": 2, "warm_up": 0.1}).recipe("simclr")
+    check_running(history([-1.0] * 2, loss=2.99), short)  # too few epochs to judge; the end does
+
+
 def test_what_to_change_fits_the_method(tiny):
     with pytest.raises(TrainingError, match=r"moco_v1, 2\.990, is stuck .*-p momentum=…, now 0\.99"):
         check_health(history([-1.0], loss=2.99), tiny(contrastive={"momentum": 0.99}).recipe("moco_v1"))

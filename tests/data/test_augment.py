@@ -10,10 +10,18 @@ import torch
 import torchvision.transforms.functional as T
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
 from uslnet_core.compute import generator
 from uslnet_core.data import augment
-from uslnet_core.data.augment import colour_jitter, dihedral, random_dihedral, random_grey, random_resized_crop
+from uslnet_core.data.augment import (
+    colour_jitter,
+    dihedral,
+    gaussian_blur,
+    random_dihedral,
+    random_grey,
+    random_resized_crop,
+)
 
 ALL_TURNS = torch.arange(4).repeat(2)
 ALL_MIRRORS = torch.tensor([False] * 4 + [True] * 4)
@@ -46,6 +54,7 @@ OPERATIONS = {
     "crop": lambda images, rng: random_resized_crop(images, 8, (0.2, 1.0), rng),
     "colour": lambda images, rng: jitter(images, rng),
     "grey": lambda images, rng: random_grey(images, 0.5, rng),
+    "blur": lambda images, rng: gaussian_blur(images, rng, share=1.0, most=40.0),
 }
 
 
@@ -64,7 +73,7 @@ def test_the_images_are_not_changed(name):
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize("name", ["crop", "colour"])
+@pytest.mark.parametrize("name", ["crop", "colour", "blur"])
 def test_each_sample_has_parameters_of_its_own(name):
     assert all_differ(OPERATIONS[name](same(), generator(0)))
 
@@ -230,3 +239,24 @@ def test_all_eight_are_drawn_about_equally_often():
     assert counts.shape == (8,) and counts.min() > 60 and counts.max() < 140
     again = random_dihedral(800, generator(0))
     assert torch.equal(turns, again[0]) and torch.equal(mirrored, again[1])
+
+
+# --- blur ------------------------------------------------------------------------------------------------------------
+
+
+def test_blur_is_a_gaussian_of_its_width():
+    images = noise(3, side=40)
+    out = gaussian_blur(images, generator(0), share=1.0, least=1.5, most=1.5, at=40)
+    expected = gaussian_filter(images.numpy(), (0, 0, 1.5, 1.5), mode="mirror", truncate=5 / 1.5)
+    assert np.allclose(out.numpy(), expected, atol=1e-6)
+
+
+def test_blur_shrinks_with_the_image_and_takes_its_share():
+    images = torch.zeros(400, 3, 28, 28)
+    images[:, :, 14, 14] = 1
+    out = gaussian_blur(images, generator(0), share=0.25, least=8.0, most=8.0, at=224)  # 1 pixel of 28
+    peaks = out[:, 0, 14, 14]
+    blurred = peaks < 1
+    assert 0.18 < blurred.float().mean() < 0.32
+    assert torch.allclose(peaks[blurred], torch.tensor(1 / (2 * math.pi)), atol=0.01), "a Gaussian of one pixel"
+    assert torch.allclose(out.sum((1, 2, 3)), torch.full((400,), 3.0), atol=1e-4)

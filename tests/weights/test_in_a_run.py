@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from uslnet_core import pipeline
+from uslnet_core import pipeline, reproduce
 from uslnet_core.errors import ConfigError, DataError
 from uslnet_core.runs import Run
 from uslnet_core.weights import CHECKPOINTS
@@ -107,3 +108,42 @@ def test_images_in_0_1_stay_so_through_the_run(run, save):
     pipeline.make_saliency(start)
     ccam = pipeline.load_ccam(start.open("03-saliency/ccam-simclr/train"))
     assert float(ccam.encoder.mean.abs().sum()) == 0 and float((ccam.encoder.std - 1).abs().sum()) == 0
+
+
+def test_a_transformer_whose_file_is_there_has_its_row_in_table_9(run, save, monkeypatch, train):
+    known = CHECKPOINTS["dino_vits16"]
+    monkeypatch.setitem(CHECKPOINTS, "dino_vits16", replace(known, checksum=None))
+    train(run)
+    lacking = reproduce.table_9({0: run}).tables["table 9"]
+    assert "smooth_grad_cam_pp-dino_vits16" not in pipeline.table_9(run).manifest.facts["rows"]
+    assert not lacking["model"].str.contains("dino").any(), "on synthetic images nothing is named that is not there"
+    run.weights.mkdir()
+    save("dino", "vit_s16").rename(run.weights / known.file)
+    stage = pipeline.table_9(run)
+    assert stage.manifest.facts["rows"]["smooth_grad_cam_pp-dino_vits16"]["run"] == run.folder.name
+    shown = reproduce.table_9({0: run}).tables["table 9"]
+    assert "Smooth Grad-CAM++, dino_vits16" in set(shown["model"])
+    (run.weights / known.file).unlink()
+
+
+def test_public_encoders_stand_for_their_methods(run, monkeypatch):
+    names = ("simclr_r50", "moco_v1_200", "moco_v2_800")
+    monkeypatch.setattr(pipeline.training, "backbone_of", lambda run, name: "resnet50")
+    facts = SimpleNamespace(manifest=SimpleNamespace(facts={"encoders": list(names)}))
+    monkeypatch.setattr(Run, "open", lambda self, name: facts)
+    assert pipeline.starting_encoder(run) == "moco_v2_800", "the paper's strongest"
+    assert [pipeline.method_of(name) for name in (*names, "moco_v3_r50_100", "dino_r50", "moco_v2")] == [
+        *("simclr", "moco_v1", "moco_v2"),
+        *(None, None, "moco_v2"),
+    ]
+
+
+def test_the_ablations_of_a_public_run_are_about_its_own_encoders(run):
+    public = changed(run, encoders=("moco_v2_800",))
+    real = replace(public, config=public.config.model_copy(update={"profile": "workshop"}))
+    for each in (public, real):
+        assert reproduce.usual_encoders(each) == reproduce.usual_encoders(each, every=True) == ("moco_v2_800",)
+    trained = replace(run, config=run.config.model_copy(update={"profile": "workshop"}))
+    assert reproduce.usual_encoders(trained) == ("simclr", "moco_v1", "moco_v2")
+    assert reproduce.usual_encoders(run) == ("simclr",)
+    assert reproduce.usual_encoders(run, every=True) == ("simclr", "moco_v1", "moco_v2")

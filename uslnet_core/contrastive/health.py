@@ -32,14 +32,14 @@ def spread(embeddings: Tensor) -> Tensor:
 
 
 def check_running(history: pd.DataFrame, recipe: Recipe) -> None:
-    """Stop a training that cannot come to anything: a loss that is no number, or a lasting collapse.
+    """Stop a training that cannot come to anything: a loss that is no number, a lasting collapse, or half of it stuck.
 
     Args:
         history: the epochs so far, as :class:`~uslnet_core.contrastive.pretrain.Pretrained` holds them.
         recipe: the method's settings, for the advice.
 
     Raises:
-        TrainingError: which of the two it is, and what to change.
+        TrainingError: which of them it is, and what to change.
     """
     last = history.iloc[-1]
     if not math.isfinite(last["loss"]):
@@ -52,6 +52,9 @@ def check_running(history: pd.DataFrame, recipe: Recipe) -> None:
     settled = history["uniformity"].iloc[climbing:]
     if len(settled) >= PATIENCE and (settled.iloc[-PATIENCE:] > HOPELESS).all():
         raise TrainingError(collapse(last, recipe, f"For {PATIENCE} epochs, up to epoch {len(history)}, "))
+    share = history["loss"] / history["uniform_level"]
+    if len(history) >= max(climbing + PATIENCE, math.ceil(recipe.epochs / 2)) and (share > STUCK).all():
+        raise TrainingError(stuck(last, recipe, f"In all of its {len(history)} epochs so far "))
 
 
 def check_health(history: pd.DataFrame, recipe: Recipe) -> dict[str, float | str]:
@@ -74,8 +77,7 @@ def check_health(history: pd.DataFrame, recipe: Recipe) -> dict[str, float | str
     if last["uniformity"] > COLLAPSED:
         raise TrainingError(collapse(last, recipe, "At the end "))
     if share > STUCK:
-        loss, level = f"The contrastive loss of {recipe.method}, {last['loss']:.3f}", f"{last['uniform_level']:.3f}"
-        raise TrainingError(f"{loss}, is stuck at its uniform level {level}: {told_apart(recipe)}")
+        raise TrainingError(stuck(last, recipe))
     if last["chance"] <= 1 / ENOUGH and last["top1"] < GUESSING * last["chance"]:
         raise TrainingError(
             f"With {recipe.method}, {last['top1']:.1%} of the views are most like their own other view, and guessing "
@@ -83,6 +85,12 @@ def check_health(history: pd.DataFrame, recipe: Recipe) -> dict[str, float | str
         )
     figures = {name: float(last[name]) for name in FIGURES}
     return figures | {"share": float(share), "verdict": "healthy"}
+
+
+def stuck(last: pd.Series, recipe: Recipe, when: str = "") -> str:
+    """Word the message about a loss that has not left its uniform level."""
+    loss, level = f"he contrastive loss of {recipe.method}, {last['loss']:.3f},", f"{last['uniform_level']:.3f}"
+    return f"{when}{'t' if when else 'T'}{loss} is stuck at its uniform level {level}: {told_apart(recipe)}"
 
 
 def told_apart(recipe: Recipe) -> str:

@@ -22,6 +22,7 @@ from uslnet_core.pipeline.features import (
     learn_features,
     load_encoder,
     load_head,
+    method_of,
 )
 from uslnet_core.pipeline.images import (
     image_size,
@@ -108,6 +109,7 @@ __all__ = [
     "map_like",
     "map_part",
     "map_with",
+    "method_of",
     "model_name",
     "options",
     "prepare_images",

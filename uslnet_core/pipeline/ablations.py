@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from uslnet_core.config import UncertaintyConfig
 from uslnet_core.data.images import ImageSet
 from uslnet_core.labels import select_component
-from uslnet_core.pipeline.features import fabric_of, learn_features
+from uslnet_core.pipeline.features import fabric_of, learn_features, method_of
+from uslnet_core.pipeline.fusion import fit_to_fuse
 from uslnet_core.pipeline.images import train_split
 from uslnet_core.pipeline.saliency import (
-    fit_to_fuse,
     load_maps,
     main_maps,
     make_saliency,
@@ -55,7 +56,7 @@ class Model:
     maps: Callable[[], np.ndarray]
 
 
-def table_8(run: Run, *, complete: bool = True) -> Stage | None:
+def table_8(run: Run, *, complete: bool = True, steps: bool = True) -> Stage | None:
     """Score the Baseline and Models 1 to 5 (table 8), and all iterations (table 10), as ``tables/table-8/<split>``.
 
     Baseline: Smooth Grad-CAM++ on MoCo v2 (or the run's one encoder), cut at the threshold. Model 1: CCAM, fused, in
@@ -65,6 +66,7 @@ def table_8(run: Run, *, complete: bool = True) -> Stage | None:
     Args:
         run: the line, as :func:`~uslnet_core.pipeline.variants.line_of` opens it.
         complete: train what is missing; else only rows that are there are scored.
+        steps: complete Baseline and Model 3, too, which the iterations of table 10 do not need.
 
     Returns:
         The stage: predictions.npy, models.csv, per_image.csv and summary.csv, as an evaluation has them; its facts say
@@ -77,13 +79,14 @@ def table_8(run: Run, *, complete: bool = True) -> Stage | None:
     size, threshold = ImageSet.open(images.folder).size, run.config.evaluation.threshold
     models = []
     encoder = starting_encoder(run)
-    if baseline := maps_of(run, split, "smooth_grad_cam_pp", encoder, complete=complete):
+    if baseline := maps_of(run, split, "smooth_grad_cam_pp", encoder, complete=complete and steps):
         models.append(map_model("Baseline", baseline, size))
     ccam = main_maps(run, split)
     models.append(map_model("Model 1", ccam, size))
     rules = run.config.uncertainty
     models.append(Model("Model 2", ccam, lambda: select_component(load_maps(ccam, size), threshold, rules)))
-    plain = labelled_otherwise(run, "model-3", {"kind": "selected", "threshold": threshold}, complete=complete)
+    selected = {"kind": "selected", "threshold": threshold}
+    plain = labelled_otherwise(run, "model-3", selected, complete=complete and steps)
     models += [segmenter_model("Model 3", *plain, images)] if plain else []
     for k in range(run.config.refinement.iterations):
         name = f"05-segmenter/iteration-{k}"
@@ -112,7 +115,7 @@ def table_9(run: Run, *, complete: bool = True) -> Stage | None:
         wanted += [(cam, name) for name in encoders]
         wanted += [(cam, FUSED)] if several else []
     wanted += [("ccam", CONCATENATED)] if several else []
-    best = "moco_v2" if "moco_v2" in encoders else encoders[0]  # the paper's strongest alone
+    best = next((name for name in encoders if method_of(name) == "moco_v2"), encoders[0])  # the paper's strongest alone
     wanted += [(cam, best) for cam in ("grad_cam", "grad_cam_pp", "freq_cam")]
     wanted.append(("colour_distance", None))
     models = []
@@ -207,7 +210,10 @@ def finished(varied: Run, run: Run, share: Sequence[str], iteration: int = 0) ->
     if not varied.has(name) or not follows(varied, run, name, share):
         return None
     stage, wanted = varied.open(name), varied.config.model_dump(mode="json")
-    alike = all(stage.manifest.config[section] == wanted[section] for section in ("uncertainty", "labels", "segmenter"))
+    made = stage.manifest.config
+    alike = all(made[section] == wanted[section] for section in ("labels", "segmenter"))
+    # An older version knew fewer choices, and what is not in use is no difference.
+    alike = alike and UncertaintyConfig(**made["uncertainty"]).settings() == varied.config.uncertainty.settings()
     epochs = wanted["refinement"]["epochs" if iteration else "first_epochs"]
     return (varied, stage) if alike and epochs_of(stage) == epochs else None
 

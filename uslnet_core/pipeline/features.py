@@ -26,6 +26,13 @@ from uslnet_core.weights import CHECKPOINTS, LoadReport, load_public, set_normal
 
 METHODS = get_args(Method)
 ENCODER_TITLES = {"simclr": "SimCLR", "moco_v1": "MoCo v1", "moco_v2": "MoCo v2"}
+
+
+def method_of(name: str) -> str | None:
+    """Name the contrastive method behind an encoder, of the three that the paper compares: ``moco_v2_800``'s too."""
+    return next((method for method in ENCODER_TITLES if name == method or name.startswith(f"{method}_")), None)
+
+
 BACKBONE_TITLES = {"resnet18": "ResNet-18", "resnet50": "ResNet-50"}
 PUBLIC_STRIDE = 2  # what every public ResNet learnt with; read at stride 1, its last filters are dilated by as much
 

@@ -6,7 +6,7 @@ trained on the training part alone. ``03-saliency/main`` are the maps that label
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,15 +30,15 @@ from uslnet_core.pipeline.features import (
     load_head,
     view_recipe,
 )
+from uslnet_core.pipeline.fusion import BLENDERS, average, blend, fit_to_fuse
 from uslnet_core.pipeline.images import image_size, train_split
-from uslnet_core.pipeline.sources import BLENDS, CONCATENATED, FUSED, source_name
+from uslnet_core.pipeline.sources import CONCATENATED, FUSED, source_name
 from uslnet_core.pipeline.weights import load_weights, save_weights
 from uslnet_core.runs import Run
 from uslnet_core.saliency.ccam import CCAM, train_ccam
 from uslnet_core.saliency.clusters import colour_clusters
 from uslnet_core.saliency.colour import colour_distance
 from uslnet_core.saliency.freqcam import FreqCAM
-from uslnet_core.saliency.fuse import agreement, mean_maps, weighed_maps
 from uslnet_core.saliency.gradcam import GradientCAM
 from uslnet_core.saliency.health import check_maps
 from uslnet_core.saliency.source import Source, map_images, upsample
@@ -46,8 +46,6 @@ from uslnet_core.stages import Stage
 
 WITHOUT_ENCODER: dict[str, Source] = {"colour_distance": colour_distance, "colour_clusters": colour_clusters}
 MAIN = "03-saliency/main"
-BLENDERS = {BLENDS["evenly"]: mean_maps, BLENDS["by_sureness"]: weighed_maps}
-AT_ONCE = 64  # images that are blended at a time
 
 
 def make_saliency(run: Run, source: Stage | None = None) -> Stage:
@@ -179,60 +177,6 @@ def fuse(run: Run, split: str, cam: str) -> Stage:
     if cam == "ccam":
         names = fit_to_fuse({name: map_part(run, train_split(run), "ccam", name) for name in names})
     return average(run, split, cam, [map_part(run, split, cam, name) for name in names])
-
-
-def fit_to_fuse(heads: Mapping[str, Stage]) -> list[str]:
-    """Name the encoders whose CCAMs are fused: decided on the training images, without a mask.
-
-    A CCAM whose lesion side lies more along the border of the frame than inside tells places and not things. In a mean
-    of three it would cap every lesion at two thirds. If all are such, all are fused, and all warn.
-
-    Args:
-        heads: the stage of each encoder's CCAM on the training part.
-    """
-    fit = [name for name, stage in heads.items() if not stage.manifest.facts["orientation"]["about_position"]]
-    return fit or list(heads)
-
-
-def average(run: Run, split: str, cam: str, parts: Sequence[Stage]) -> Stage:
-    """Average maps of one kind that are there."""
-
-    def compute(folder: Path) -> None:
-        maps = [np.load(part / "maps.npy") for part in parts]
-        cells = min(each.shape[1] for each in maps)  # networks differ in the size of their cells
-        alike = [each if each.shape[1] == cells else upsample(torch.from_numpy(each), cells).numpy() for each in maps]
-        np.save(folder / "maps.npy", mean_maps(alike))
-
-    settings = {"seed": run.config.seed, "fusion": "mean"}
-    return run.make(f"03-saliency/{cam}-{FUSED}/{split}", compute, settings=settings, inputs=parts)
-
-
-def blend(run: Run, split: str, name: str, parts: Sequence[Stage]) -> Stage:
-    """Fuse different sources, pixel by pixel, at the finest resolution among them.
-
-    Args:
-        run: the run.
-        split: which images.
-        name: of the source, as :func:`~uslnet_core.pipeline.sources.source_name` gives it; says how they are weighed.
-        parts: the stages of the sources on this part.
-
-    Returns:
-        The stage: maps.npy; its facts say how far the sources agree, a mean over all pixels.
-    """
-    weigh = BLENDERS[name.partition("-")[0]]
-
-    def compute(folder: Path) -> dict[str, float]:
-        maps = [np.load(part / "maps.npy", mmap_mode="r") for part in parts]
-        count, cells, agreed = len(maps[0]), max(each.shape[1] for each in maps), 0.0
-        out = np.lib.format.open_memmap(folder / "maps.npy", "w+", np.float32, (count, cells, cells))
-        for first in range(0, count, AT_ONCE):
-            some = [upsample(torch.from_numpy(each[first : first + AT_ONCE].copy()), cells).numpy() for each in maps]
-            out[first : first + AT_ONCE] = weigh(some)
-            agreed += float(agreement(some).mean(axis=(1, 2), dtype=np.float64).sum())
-        out.flush()
-        return {"agreement": agreed / count}
-
-    return run.make(f"03-saliency/{name}/{split}", compute, settings={"seed": run.config.seed}, inputs=parts)
 
 
 def build_source(run: Run, kind: str, who: str) -> Source:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from uslnet_core.config import OF_COLOUR
 from uslnet_core.pipeline.features import ENCODER_TITLES
 from uslnet_core.runs import Run
 
 FUSED, CONCATENATED = "fused", "concatenated"
 BLENDS = {"evenly": "blend", "by_sureness": "sure_blend"}  # several sources in one map: kinds, by how they are weighed
-OF_COLOUR = ("colour_distance", "colour_clusters")  # ask no encoder
 CAM_TITLES = {
     "ccam": "CCAM",
     "grad_cam": "Grad-CAM",

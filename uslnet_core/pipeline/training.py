@@ -15,7 +15,7 @@ from uslnet_core.config import LabelsConfig, UncertaintyConfig
 from uslnet_core.data.images import ImageSet
 from uslnet_core.errors import ConfigError, RunError
 from uslnet_core.labels import make_labels as label_batch
-from uslnet_core.pipeline.features import common_settings, empty_encoder, fabric_of, load_encoder
+from uslnet_core.pipeline.features import common_settings, empty_encoder, fabric_of, load_encoder, method_of
 from uslnet_core.pipeline.images import image_size, train_split
 from uslnet_core.pipeline.saliency import MAIN, encoder_settings, load_saliency
 from uslnet_core.pipeline.weights import load_weights, save_weights
@@ -156,7 +156,7 @@ def starting_encoder(run: Run) -> str:
             f"The segmenter is built on a ResNet's stages, but {found}. Give chapters 2 and 3 one with a ResNet, too: "
             f"-p encoders={','.join(names)},simclr."
         )
-    return "moco_v2" if "moco_v2" in fit else fit[0]
+    return next((name for name in fit if method_of(name) == "moco_v2"), fit[0])
 
 
 def backbone_of(run: Run, name: str) -> str:

@@ -17,7 +17,7 @@ from uslnet_core.reproduce.items import (
 )
 from uslnet_core.reproduce.keep import record, save
 from uslnet_core.reproduce.layout import Lines, Reproduced, nothing_found, scores_of
-from uslnet_core.reproduce.lines import caption, masks_read, open_lines, part_of
+from uslnet_core.reproduce.lines import caption, masks_read, open_lines, part_of, usual_encoders
 from uslnet_core.reproduce.parts import encoders_table
 
 __all__ = [
@@ -41,4 +41,5 @@ __all__ = [
     "table_8",
     "table_9",
     "table_10",
+    "usual_encoders",
 ]

@@ -12,7 +12,6 @@ from uslnet_core import figures, pipeline
 from uslnet_core.data.masks import MaskSet
 from uslnet_core.errors import DataError
 from uslnet_core.evaluation import label_variants, over_seeds, threshold_curves
-from uslnet_core.labels import RULES
 from uslnet_core.reproduce.layout import (
     ITERATIONS,
     Lines,
@@ -29,10 +28,18 @@ from uslnet_core.reproduce.layout import (
     seed_dots,
     stages_of,
 )
-from uslnet_core.reproduce.parts import certain_shares, dice_by_lesion, encoders_table, kinds_of_map, with_changes
+from uslnet_core.reproduce.parts import (
+    by_method,
+    certain_shares,
+    dice_by_lesion,
+    encoders_table,
+    histories_of,
+    kinds_of_map,
+    with_changes,
+)
 from uslnet_core.runs import Run
 
-NEEDS_WEIGHTS = "uslnet weights fetch {}"
+NEEDS_WEIGHTS = "uslnet weights fetch {}, then {}"
 THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 10))
 
 
@@ -45,7 +52,7 @@ def table_8(lines: Lines, *, complete: bool = True) -> Reproduced:
     order = ("Baseline", "Model 1", "Model 2", ("Model 3", "Model 4"), models[-1])
     found = models_table(lines, stages, 8, mapping, order=order)
     if "differences" in found.tables:
-        found.tables["differences"] = with_changes(found.tables["differences"], stages)
+        found.tables["differences"] = with_changes(found.tables["differences"], lines, stages)
     seed, per_image = next(iter(scores_of(stages).items()))
     truth = pipeline.load_masks(lines[seed], pipeline.score_split(lines[seed]))
     found.tables["by lesion"] = dice_by_lesion(per_image, truth)
@@ -58,24 +65,26 @@ def table_9(lines: Lines, *, complete: bool = True) -> Reproduced:
     stages = stages_of(partial(pipeline.table_9, complete=complete), lines)
     if not stages:
         return Reproduced(needs=command_for("table-9", lines))
-    mapping, needs, pairs = {}, {}, []
+    mapping, needs, pairs, encoders = {}, {}, [], by_method(next(iter(lines.values())))
     for method, name in pipeline.TRANSFORMERS.items():
         mapping[f"smooth_grad_cam_pp-{name}"] = {"group": "ViT, Smooth Grad-CAM++", "method": method}
         if not pipeline.public_file(next(iter(lines.values())), name):
-            needs[f"smooth_grad_cam_pp-{name}"] = NEEDS_WEIGHTS.format(name)
+            needs[f"smooth_grad_cam_pp-{name}"] = NEEDS_WEIGHTS.format(name, command_for("table-9", lines))
     for cam, group in {"smooth_grad_cam_pp": "ResNet50, Smooth Grad-CAM++", "ccam": "ResNet50, CCAM"}.items():
-        for name, title in pipeline.ENCODER_TITLES.items():
-            mapping[f"{cam}-{name}"] = {"group": group, "method": title}
+        for method, name in encoders.items():
+            mapping[f"{cam}-{name}"] = {"group": group, "method": pipeline.ENCODER_TITLES[method]}
     mapping["ccam-fused"] = {"group": "ResNet50, CCAM", "method": "Fused"}
     for model in rows_of(stages):
         mapping.setdefault(model, None)  # ours alone
-    for name in pipeline.ENCODER_TITLES:
+    for name in encoders.values():
         pairs += [(f"ccam-{name}", f"smooth_grad_cam_pp-{name}"), ("ccam-fused", f"ccam-{name}")]
     pairs += [("ccam-fused", "ccam-concatenated"), ("colour_distance", "ccam-fused")]
     titles = {model: pipeline.source_title(model) for model in mapping}
     found = models_table(lines, stages, 9, mapping, needs=needs, pairs=pairs, titles=titles)
     seed, stage = next(iter(stages.items()))
     found.tables["encoders"] = encoders_table(lines[seed])
+    if histories := histories_of(lines[seed]):
+        found.figures["health"] = figures.health_curves(histories)
     found.figures["maps"] = kinds_of_map(lines[seed], stage)
     return found
 
@@ -83,7 +92,7 @@ def table_9(lines: Lines, *, complete: bool = True) -> Reproduced:
 @needs_masks_of(pipeline.score_split)
 def table_10(lines: Lines, *, complete: bool = True) -> Reproduced:
     """Iterations of the refinement; scored together with table 8."""
-    stages = stages_of(partial(pipeline.table_8, complete=complete), lines)
+    stages = stages_of(partial(pipeline.table_8, complete=complete, steps=False), lines)
     models = ["Model 4", *(f"Model 5_{k}" for k in range(1, ITERATIONS))]
     pairs = [*zip(models[1:], models[:-1], strict=True), (models[-1], models[0])]
     found = models_table(lines, stages, 10, {model: model for model in models}, pairs=pairs)
@@ -124,9 +133,9 @@ def figure_8(lines: Lines, *, complete: bool = True) -> Reproduced:
     """How right labels are along the thresholds, and under the choices that the paper leaves open."""
     run = first_complete(lines, complete)
     saliency, truth = labelled(run)
-    rules = {name: getattr(run.config.uncertainty, name) for name in RULES}
-    curves = threshold_curves(saliency, truth, THRESHOLDS, rules)
     settings = run.config.uncertainty.model_dump()
+    rules = {name: value for name, value in settings.items() if name not in ("low", "high")}
+    curves = threshold_curves(saliency, truth, THRESHOLDS, rules)
     variants = label_variants(saliency, truth, base=settings)
     tables = {"curves": curves, "open choices": variants}
     return Reproduced(tables, {"curves": figures.threshold_plot(curves)}, {run.config.seed: run.open("04-labels")})

@@ -94,7 +94,7 @@ def command_for(item: str, lines: Lines) -> str:
     if config.evaluation.split:
         parts.append(f"--split {config.evaluation.split}")
     usual = tuple(pipeline.ENCODER_TITLES)
-    if config.profile == "quick":
+    if config.profile == "quick" or not set(config.encoders) <= set(usual):
         usual = config.encoders if MARK not in line.folder.name else ()
     if item != "table-9" and config.encoders != usual:  # table 9 wants all three, whatever the line at hand has
         parts.append(f"--encoders {','.join(config.encoders)}")

@@ -32,10 +32,9 @@ def open_lines(
     Raises:
         ConfigError: no seed, or one twice.
     """
-    quick, own, made = run.config.profile == "quick", pipeline.main_encoders(run), pipeline.as_made(run)
-    untrained = made.contrastive.epochs == 0  # a public start as it is: three methods would be one network
-    wanted = tuple(encoders or (own if quick or untrained else pipeline.ENCODER_TITLES))
-    iterations = iterations or (run.config.refinement.iterations if quick else ITERATIONS)
+    own, made = pipeline.main_encoders(run), pipeline.as_made(run)
+    wanted = tuple(encoders or usual_encoders(run))
+    iterations = iterations or (run.config.refinement.iterations if run.config.profile == "quick" else ITERATIONS)
     seeds = [run.config.seed] if seeds is None else list(seeds)
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError(f"seeds is {seeds}: expected one number or several different ones, for example [0, 1, 2].")
@@ -45,6 +44,24 @@ def open_lines(
     there = {seed: line for seed, line in lines.items() if line.has(MAIN) and stands_on(line, run)}
     fewer = min(made.refinement.iterations, iterations)
     return there or {run.config.seed: pipeline.line_of(run, own, fewer, share=False)}
+
+
+def usual_encoders(run: Run, *, every: bool = False) -> tuple[str, ...]:
+    """Name the encoders that the ablations compare where nobody says which.
+
+    Args:
+        run: the run at hand.
+        every: all three methods are wanted at any profile, as for table 9.
+
+    Returns:
+        All three methods; in quick the run's own, which is less to train. Where the run's own are public, or a public
+        start as it is, they are what it is about: then its own.
+    """
+    own, methods = pipeline.main_encoders(run), tuple(pipeline.ENCODER_TITLES)
+    untrained = pipeline.as_made(run).contrastive.epochs == 0  # three methods would be one and the same network
+    if untrained or not set(own) <= set(methods):
+        return own
+    return methods if every or run.config.profile != "quick" else own
 
 
 def stands_on(line: Run, run: Run) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -33,9 +34,12 @@ def dice_by_lesion(per_image: pd.DataFrame, masks: MaskSet) -> pd.DataFrame:
     return (100 * means).map("{:.1f}".format).rename_axis(columns=None).reset_index()
 
 
-def with_changes(gains: pd.DataFrame, stages: Mapping[int, Stage]) -> pd.DataFrame:
-    """Say beside each difference how many masks the step changed at all, and how many it emptied, over all seeds."""
-    found, rows = [masks_by_model(stage) for stage in stages.values()], []
+def with_changes(gains: pd.DataFrame, lines: Mapping[int, Run], stages: Mapping[int, Stage]) -> pd.DataFrame:
+    """Say beside each difference how many masks the step changed at all, and how many it emptied.
+
+    Of the images that were scored, over all seeds that have both models.
+    """
+    found, rows = [scored_masks(lines[seed], stage) for seed, stage in stages.items()], []
     for new, old in gains[["model", "minus"]].itertuples(index=False):
         changed, emptied, total = 0, 0, 0
         for after, before in ((masks[new], masks[old]) for masks in found if {new, old} <= set(masks)):
@@ -44,6 +48,14 @@ def with_changes(gains: pd.DataFrame, stages: Mapping[int, Stage]) -> pd.DataFra
             total += len(after)
         rows.append({"masks changed": f"{changed} of {total}", "emptied": str(emptied)})
     return gains.join(pd.DataFrame(rows, index=gains.index))
+
+
+def scored_masks(line: Run, stage: Stage) -> dict[str, np.ndarray]:
+    """Give the masks of every model for the images that were scored: (n, S, S) bool each."""
+    images = ImageSet.open(line.open(f"01-data/images/{stage.manifest.settings['split']}").folder)
+    scored = set(scores_of({0: stage})[0]["id"])
+    rows = [row for row, name in enumerate(images.ids) if name in scored]
+    return {model: masks[rows] for model, masks in masks_by_model(stage).items()}
 
 
 def encoders_table(line: Run) -> pd.DataFrame:
@@ -59,6 +71,25 @@ def encoders_table(line: Run) -> pd.DataFrame:
         rows.append(row)
     frame = pd.DataFrame(rows).astype(object).fillna("–")
     return frame.map(lambda value: f"{value:.2f}" if isinstance(value, float) else value)
+
+
+def by_method(line: Run) -> dict[str, str]:
+    """Map the paper's three methods to a line's encoders; a method that it has none of stands for itself."""
+    found: dict[str, str] = {}
+    for name in pipeline.main_encoders(line):
+        if method := pipeline.method_of(name):
+            found.setdefault(method, name)
+    return {method: found.get(method, method) for method in pipeline.ENCODER_TITLES}
+
+
+def histories_of(line: Run) -> dict[str, pd.DataFrame]:
+    """Read the contrastive histories of a line's encoders, by how readers call them; public ones have none."""
+    stages = {name: line.open(f"02-contrastive/{name}") for name in pipeline.main_encoders(line)}
+    return {
+        pipeline.ENCODER_TITLES.get(name, name): pd.read_csv(stage / "history.csv")
+        for name, stage in stages.items()
+        if "history.csv" in stage.manifest.files
+    }
 
 
 def kinds_of_map(line: Run, stage: Stage) -> Figure:
