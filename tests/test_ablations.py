@@ -259,19 +259,13 @@ def test_options_change_one_thing_each(lines, eight):
     rows = stage.manifest.facts["rows"]
     assert list(rows) == names
     (run,) = lines.values()
-    stages = {
-        name: Run(run.folder.with_name(row["run"]), run.config, run.data).open(row["stage"])
-        for name, row in rows.items()
-    }
-    made = {name: each.manifest for name, each in stages.items()}
+    folders = {name: run.folder.with_name(row["run"]) for name, row in rows.items()}
+    made = {name: peek(folders[name])[row["stage"]].manifest for name, row in rows.items()}
     usual, literal, alone, anew, gone_on = (made[name] for name in names)
     assert [usual.settings["segmenter"].pop("literal"), literal.settings["segmenter"].pop("literal")] == [False, True]
     assert usual.settings == literal.settings and usual.inputs == literal.inputs, "nothing else differs"
     assert usual.inputs["04-labels"] != alone.inputs["04-labels"]
-    encoders = peek(run.folder.with_name(rows["maps of one encoder"]["run"]))["03-saliency/main"].manifest.facts[
-        "encoders"
-    ]
-    assert encoders == ["moco_v2"]
+    assert peek(folders["maps of one encoder"])["03-saliency/main"].manifest.facts["encoders"] == ["moco_v2"]
     assert [each.settings["refinement"].pop("warm_start") for each in (anew, gone_on)] == [False, True]
     assert anew.settings == gone_on.settings and anew.inputs == gone_on.inputs
 

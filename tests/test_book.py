@@ -51,8 +51,9 @@ def test_every_source_is_in_the_contents_once() -> None:
 @pytest.mark.parametrize("page", [path.stem for path in BOOK.glob("*.md")])
 def test_every_file_that_a_page_shows_is_there(page: str) -> None:
     text = (BOOK / f"{page}.md").read_text(encoding="utf-8")
-    pattern = r"^:file: (\S+)|^```\{(?:figure|image|include|literalinclude)\} (\S+)|!\[[^]]*\]\((\S+?)\)|\{download\}`[^`]*<([^>]+)>`"
-    named = ["".join(found) for found in re.findall(pattern, text, re.MULTILINE)]
+    patterns = [r"^:file: (\S+)", r"^```\{(?:figure|image|include)\} (\S+)", r"\{download\}`[^`]*<([^>]+)>`"]
+    patterns.append(r"!\[[^]]*\]\((\S+?)\)")
+    named = [name for pattern in patterns for name in re.findall(pattern, text, re.MULTILINE)]
     missing = [name for name in named if not name.startswith("http") and not (BOOK / name).is_file()]
     assert not missing, f"{page}.md shows {missing}: record or draw them, or take them out"
 
