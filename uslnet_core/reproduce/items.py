@@ -102,6 +102,9 @@ def table_10(lines: Lines, *, complete: bool = True) -> Reproduced:
     by_seed = seed_dots(scores_of(stages), models)
     shown = set(summary["model"]) | set(theirs["model"] if theirs is not None else [])
     certain = {model: share for model, share in certain.items() if model in shown}
+    if certain:
+        shares = [f"{100 * share:.1f} %" for share in certain.values()]
+        found.tables["labels"] = pd.DataFrame({"model": list(certain), "learnt from labels certain in": shares})
     found.figures["iterations"] = figures.iteration_plot(summary, comparison=theirs, by_seed=by_seed, certain=certain)
     return found
 
