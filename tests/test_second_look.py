@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from uslnet_core.config import UncertaintyConfig
 from uslnet_core.errors import DataError
-from uslnet_core.second_look import crop, eightfold, put_back, windows_around
+from uslnet_core.labels import select_component
+from uslnet_core.second_look import SecondLook, alone, crop, eightfold, put_back, windows_around
 
 SIDE = 32
 
@@ -105,3 +107,48 @@ def test_eight_views_make_a_prediction_that_turns_with_its_image():
         assert torch.allclose(fair(turned.flip(-1)), torch.rot90(plain, turn, (-2, -1)).flip(-1), atol=1e-6)
     assert torch.allclose(eightfold(lambda x: x[:, 0])(images), images[:, 0]), "what turns already stays"
     assert plain.min() >= 0 and plain.max() <= 1
+
+
+def central(probability: torch.Tensor) -> torch.Tensor:
+    rules = UncertaintyConfig(min_area=0.0)
+    return torch.from_numpy(select_component(probability.numpy(), 0.5, rules))
+
+
+def test_other_pieces_are_taken_out_and_the_outline_stays():
+    probability = smooth(channels=1)[:, 0]
+    chosen = central(probability)
+    out = alone(probability, chosen)
+    assert torch.equal(out > 0.5, chosen) and torch.equal(out[probability <= 0.5], probability[probability <= 0.5])
+
+
+def small_lesion(side: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
+    """An image of a dark disc of five pixels and a darker bar in the corner, and where the disc is."""
+    y, x = torch.meshgrid(*2 * [torch.arange(side) + 0.5], indexing="ij")
+    disc = (y - 0.45 * side).square() + (x - 0.55 * side).square() < 25
+    image = torch.ones(1, 3, side, side) - 0.6 * disc
+    image[:, :, :8, :20] = 0
+    return image, disc[None]
+
+
+def blurred_darkness(images: torch.Tensor) -> torch.Tensor:
+    """A network with cells of eight pixels, like ours: it cannot draw what is smaller."""
+    cells = F.avg_pool2d(1 - images.mean(1, keepdim=True), 8)
+    return F.interpolate(cells, images.shape[-2:], mode="bilinear", align_corners=False)[:, 0].mul(1.2).clamp(0, 1)
+
+
+def dice(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+
+
+@pytest.mark.parametrize("beside", [None, lambda windows: (1.6 * (1 - windows.mean(1))).clamp(0, 1)])
+def test_a_second_look_draws_what_the_first_can_only_place(beside):
+    image, disc = small_lesion()
+    look = SecondLook(blurred_darkness, central, beside)
+    once, twice = look.first(image) > 0.5, look(image) > 0.5
+    assert dice(once, disc) < 0.3 < 0.8 < dice(twice, disc)
+    assert not twice[0, :8, :20].any(), "the bar in the corner is not central"
+
+
+def test_nothing_found_is_looked_at_whole():
+    image = torch.ones(1, 3, SIDE, SIDE)
+    assert not (SecondLook(blurred_darkness, central)(image) > 0).any()

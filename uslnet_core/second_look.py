@@ -7,6 +7,7 @@ any, and its outline can be drawn. No label is read: the window comes from the f
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,9 @@ from uslnet_core.errors import DataError
 
 Predict = Callable[[Tensor], Tensor]
 """Images (B, 3, S, S) float32 in [0, 1] to probabilities of lesion (B, S, S) float32 in [0, 1]."""
+
+Choose = Callable[[Tensor], Tensor]
+"""Probabilities (B, S, S) to the lesion's pixels (B, S, S) bool, such as the most central piece above one half."""
 
 LEAST = 1 / 8  # side of the smallest window, share of the image's: what is enlarged more shows no more
 
@@ -119,3 +123,64 @@ def put_back(maps: Tensor, windows: Tensor, outside: Tensor) -> Tensor:
     grid = F.affine_grid(theta.float().to(maps.device), [len(maps), 1, size, size], align_corners=False)
     inside = F.grid_sample(maps[:, None], grid, mode="bilinear", padding_mode="border", align_corners=False)[:, 0]
     return torch.where((grid.abs() <= 1).all(-1), inside, outside)
+
+
+def alone(probability: Tensor, chosen: Tensor, threshold: float = 0.5) -> Tensor:
+    """Take every piece but the chosen one out of a map: what else lies above the threshold becomes 0.
+
+    Args:
+        probability: (B, S, S) float32 in [0, 1].
+        chosen: (B, S, S) bool.
+        threshold: above is lesion.
+
+    Returns:
+        (B, S, S) float32; along the chosen piece's outline nothing changes.
+    """
+    return torch.where((probability > threshold) & ~chosen, 0, probability)
+
+
+@dataclass(frozen=True)
+class SecondLook:
+    """Two looks at each image: at the whole of it, and at a window around what was found there.
+
+    Attributes:
+        predict: gives probabilities of images of the size that it learnt from, and of windows brought to that size.
+        choose: which of the pieces that were found is the lesion.
+        beside: another source of maps that looks at the window, such as colour; none, and the prediction stands alone.
+        share: how much it counts there, in [0, 1].
+        widen: side of the window over what was found.
+    """
+
+    predict: Predict
+    choose: Choose
+    beside: Predict | None = None
+    share: float = 0.5
+    widen: float = 1.5
+
+    def first(self, images: Tensor) -> Tensor:
+        """Look at whole images: (B, 3, S, S) to probabilities (B, S, S), the chosen piece alone."""
+        probability = self.predict(images)
+        return alone(probability, self.choose(probability))
+
+    def __call__(self, images: Tensor, fine: Tensor | None = None) -> Tensor:
+        """Look twice.
+
+        Args:
+            images: (B, 3, S, S) float32 in [0, 1].
+            fine: (B, 3, F, F), the same images in finer pixels, which windows are cut from.
+
+        Returns:
+            (B, S, S) float32 in [0, 1]: 0 outside the windows. Where nothing is found the window is the whole image.
+        """
+        size = images.shape[-1]
+        windows = windows_around(self.choose(self.first(images)), self.widen)
+        seen = self.window_maps(crop(images if fine is None else fine, windows, size, size))
+        whole = put_back(seen, windows, torch.zeros(len(images), size, size, device=images.device))
+        return alone(whole, self.choose(whole))
+
+    def window_maps(self, windows: Tensor) -> Tensor:
+        """Map what is seen through windows, (B, 3, S, S), to probabilities (B, S, S)."""
+        probability = self.predict(windows)
+        if self.beside is None:
+            return probability
+        return (1 - self.share) * probability + self.share * self.beside(windows)
