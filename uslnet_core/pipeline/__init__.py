@@ -14,6 +14,7 @@ from uslnet_core.pipeline.ablations import (
     table_8,
     table_9,
 )
+from uslnet_core.pipeline.beyond import steps
 from uslnet_core.pipeline.features import (
     ENCODER_TITLES,
     fabric_of,
@@ -27,6 +28,7 @@ from uslnet_core.pipeline.features import (
 from uslnet_core.pipeline.images import (
     image_size,
     load_images,
+    prepare_fine_images,
     prepare_images,
     refuse_skipped,
     source_digest,
@@ -112,6 +114,7 @@ __all__ = [
     "method_of",
     "model_name",
     "options",
+    "prepare_fine_images",
     "prepare_images",
     "prepare_masks",
     "public_file",
@@ -126,6 +129,7 @@ __all__ = [
     "source_name",
     "source_title",
     "starting_encoder",
+    "steps",
     "table_8",
     "table_9",
     "train_iteration",

@@ -22,7 +22,9 @@ def train_split(run: Run) -> str:
     return DATASETS[run.config.dataset].train_split
 
 
-def prepare_images(run: Run, split: str, *, size: int | None = None, strict: bool = False) -> Stage:
+def prepare_images(
+    run: Run, split: str, *, size: int | None = None, strict: bool = False, kind: str = "images"
+) -> Stage:
     """Decode one part's images once, into a memory map at the run's size (``01-data/images/<split>``).
 
     Args:
@@ -30,6 +32,7 @@ def prepare_images(run: Run, split: str, *, size: int | None = None, strict: boo
         split: ``train``, ``validation``, ``test`` or ``all``.
         size: side in pixels; by default as the configuration says.
         strict: stop at the first image that cannot be read, instead of leaving it out.
+        kind: what the stage is called in place of ``images``, where it stands beside them.
 
     Returns:
         The stage: images.npy (N, S, S, 3) uint8, index.csv, skipped.csv.
@@ -52,8 +55,28 @@ def prepare_images(run: Run, split: str, *, size: int | None = None, strict: boo
         "sources": source_digest(sources, config.seed),
     }
     settings |= drawn_by(config)
-    stage = run.make(f"01-data/images/{split}", compute, settings=settings)
+    stage = run.make(f"01-data/{kind}/{split}", compute, settings=settings)
     return refuse_skipped(stage) if strict else stage
+
+
+def prepare_fine_images(run: Run, split: str, finer: int = 2) -> Stage:
+    """Decode one part's images at several times the run's size (``01-data/fine-images/<split>``), to cut windows from.
+
+    Args:
+        run: the run; the part's images are there.
+        split: which part.
+        finer: how many times.
+
+    Raises:
+        DataError: these are other images than those of the run's size; a file has changed since.
+    """
+    images = run.open(f"01-data/images/{split}")
+    stage = prepare_images(run, split, size=finer * images.manifest.settings["size"], kind="fine-images")
+    if ImageSet.open(stage.folder).ids != ImageSet.open(images.folder).ids:
+        raise DataError(
+            f"The {split} images of {run.folder.name} have changed since they were decoded. Make them anew."
+        )
+    return stage
 
 
 def refuse_skipped(stage: Stage) -> Stage:
