@@ -202,6 +202,12 @@ def test_health_shows_what_is_learned_from_nothing_upwards():
         figures.health_curves({"x": HISTORY})
 
 
+def test_a_figure_of_health_that_nobody_noted_says_so():
+    figure = figures.health_curves({"older": HEALTH.drop(columns="top1")})
+    said = {ax.get_ylabel(): [text.get_text() for text in ax.texts] for ax in figure.axes}
+    assert said.pop("own view first (top1)") == ["not noted"] and not any(said.values())
+
+
 def test_bad_input_is_named(batch):
     with pytest.raises(DataError, match="0 images"):
         figures.images_with_outlines([])

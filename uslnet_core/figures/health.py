@@ -51,8 +51,11 @@ def health_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     axes[0, 0].axhline(1, **line, label="nothing learned")
     for level in sorted({level for history in histories.values() for level in history.get("chance", [])}):
         axes[0, 1].axhline(level, **line)
-    for ax, title in zip(axes.flat, _PANELS.values(), strict=True):
+    for ax, (column, title) in zip(axes.flat, _PANELS.items(), strict=True):
         ax.set(ylabel=title, xlabel="epoch" if ax in axes[-1] else "")
+        if column != "share" and not any(column in history for history in histories.values()):
+            ax.set_yticks([])
+            ax.text(0.5, 0.5, "not noted", transform=ax.transAxes, ha="center", va="center", color=REFERENCE)
         ax.locator_params(axis="x", nbins=5, integer=True)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
