@@ -28,10 +28,11 @@ settings.register_profile("project", deadline=None, derandomize=True)
 settings.load_profile("project")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a file's tests in one process, and all chapters: they follow each other on one run."""
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("chapters" if item.path.suffix == ".ipynb" else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group("chapters" if item.path.suffix == ".ipynb" else item.path.stem))
 
 
 @pytest.hookimpl(optionalhook=True)

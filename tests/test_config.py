@@ -182,5 +182,5 @@ def test_encoders_that_would_be_one_network_are_refused():
 def test_one_ccam_on_all_features_is_a_ccam():
     several = {"encoders": ("simclr", "moco_v2")}
     assert configure(saliency={"fusion": "concatenated"}, **several)
-    with pytest.raises(ConfigError, match="but cam is freq_cam: take fusion = mean"):
+    with pytest.raises(ConfigError, match="but a source is freq_cam: take fusion = mean"):
         configure(saliency={"fusion": "concatenated", "cam": "freq_cam"}, **several)

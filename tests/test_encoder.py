@@ -54,13 +54,14 @@ def test_stages_come_in_the_order_asked_and_only_those(encoders):
 @torch.no_grad()
 @pytest.mark.parametrize("backbone", list(WIDTHS))
 def test_dilated_it_gives_the_strided_features_and_those_between(encoders, backbone):
-    encoder, images = encoders[backbone], torch.rand(2, 3, 128, 128)
+    encoder, images = encoders[backbone], torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     encoder.set_last_stride(2)
     coarse = encoder(images)[0]
     encoder.set_last_stride(1, dilation=2)
     dense = encoder(images)[0]
     assert dense.shape[-1] == 2 * coarse.shape[-1]
-    assert torch.allclose(dense[..., ::2, ::2], coarse, atol=1e-5)
+    # Two convolutions that sum in another order: equal to float32's rounding of the largest values.
+    assert (dense[..., ::2, ::2] - coarse).abs().max() < 1e-5 * coarse.abs().max()
     encoder.set_last_stride(1)
     assert not torch.allclose(encoder(images)[0][..., ::2, ::2], coarse, atol=1e-2), "without dilation: other features"
 
