@@ -44,7 +44,7 @@ endif
 test: env
 	@$(PYTHON) -c "import pathlib, sys; sys.exit(0 if any(pathlib.Path('book/notebooks').glob('*.ipynb')) \
 	  else 'make test runs the executed notebooks again, and there are none yet. Run  make book  first.')"
-	@$(VPY) -m pytest tests book/notebooks --nbval-lax -n auto --dist loadgroup
+	@$(VPY) -m pytest tests book/notebooks --nbval-lax -n auto
 
 lint: env
 	@$(VPY) -m ruff check .

@@ -28,11 +28,16 @@ settings.register_profile("project", deadline=None, derandomize=True)
 settings.load_profile("project")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     """Keep a file's tests in one process, and all chapters: they follow each other on one run."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("chapters" if item.path.suffix == ".ipynb" else item.path.stem))
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "chapters" if nodeid.startswith("book/notebooks/") else super()._split_scope(nodeid)
+
+    return ByFile(config, log)
 
 
 @pytest.hookimpl(optionalhook=True)

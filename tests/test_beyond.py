@@ -51,6 +51,7 @@ def test_nothing_that_is_trained_for_it_reads_a_mask(run):
 
 
 def test_fine_images_are_the_same_images(run):
+    pipeline.prepare_images(run, "validation")
     fine = ImageSet.open(pipeline.prepare_fine_images(run, "validation").folder)
     images = ImageSet.open(run.open("01-data/images/validation").folder)
     assert fine.size == 2 * images.size and fine.ids == images.ids

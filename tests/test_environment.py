@@ -124,7 +124,7 @@ def test_one_address_and_licence_everywhere() -> None:
 def test_lines_for_windows_do_what_make_does(page: str) -> None:
     make = (ROOT / "Makefile").read_text(encoding="utf-8")
     text = (ROOT / page).read_text(encoding="utf-8").replace("\\", "/")
-    for line in ("tools/bootstrap.py", "-m pytest tests book/notebooks --nbval-lax -n auto --dist loadgroup"):
+    for line in ("tools/bootstrap.py", "-m pytest tests book/notebooks --nbval-lax -n auto"):
         assert line in make
         assert line in text, f"{page} does not show {line!r}"
 
