@@ -307,33 +307,6 @@ def test_several_seeds_give_mean_and_spread(base, eight):
     assert f"{100 * np.mean(means):.1f}" in table.loc["Model 4", "ours on isic2017-validation"]
 
 
-def test_chapter_7_follows_the_maps_that_are_there(tiny, train, lay_out, tmp_path):
-    """Evaluating with the profile's own settings neither trains CCAM anew nor drops an encoder."""
-    data = lay_out(tmp_path / "data", train=16, validation=6)
-    config = tiny("isic2017", saliency={"epochs": 3, "alpha": 0.5})
-    config = config.model_copy(update={"encoders": ENCODERS})
-    run = Run(tmp_path / "runs" / "isic2017-quick", config, data)
-    pipeline.prepare_images(run, "train")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(health, "STUCK", 9.0)
-        pipeline.learn_all_features(run)
-        train(run)
-    plain = Run(run.folder, tiny("isic2017"), data)
-    before = made(run)
-    stage = pipeline.evaluate(plain)
-    assert {name: made(run)[name] for name in before} == before
-    parts = [np.load(run.open(f"03-saliency/ccam-{each}/validation") / "maps.npy") for each in ENCODERS]
-    fused = np.load(run.open("03-saliency/ccam-fused/validation") / "maps.npy")
-    assert np.allclose(fused, np.mean(parts, axis=0), atol=1e-6)
-    found = np.load(stage / "predictions.npy")[0]
-    assert np.array_equal(found, pipeline.load_maps(run.open("03-saliency/ccam-fused/validation"), 32) > 0.5)
-    line = pipeline.line_of(plain, ENCODERS, 1)
-    assert line.folder == run.folder and line.config.encoders == ENCODERS
-    assert line.config.saliency.alpha == 0.5 and line.config.saliency.epochs == 3, "as it was made"
-    pipeline.table_9(line)
-    assert {name: made(run)[name] for name in before} == before, "no head was trained again"
-
-
 def test_a_run_of_several_encoders_can_be_recorded(lines, eight, tmp_path):
     (run,) = lines.values()
     pipeline.prepare_masks(run, "train")
@@ -375,37 +348,10 @@ def test_what_is_not_there_is_not_made_unless_asked(base, tmp_path, tiny):
     assert trained <= set(before_stages), "something was trained unasked"
 
 
-def test_synthetic_images_have_no_paper_beside_them(trained_run, tmp_path):
-    run = Run(tmp_path / "synthetic-quick", trained_run.config)
-    for stage in peek(trained_run.folder).values():
-        run.adopt(trained_run.open(stage.name))
-    found = reproduce.table_8(reproduce.open_lines(run), complete=False)
-    assert not any("paper" in column for column in found.tables["table 8"])
-
-
 @pytest.mark.parametrize("seeds", [[], [1, 1]])
 def test_seeds_that_make_no_sense_are_refused(base, seeds):
     with pytest.raises(ConfigError, match="seeds is"):
         reproduce.open_lines(base, seeds=seeds)
-
-
-def test_without_masks_there_is_nothing_to_score(tiny, train, lay_out, tmp_path):
-    import shutil
-
-    data = lay_out(tmp_path / "data", train=16, validation=6)
-    for folder in (data / "isic2017").glob("*GroundTruth"):
-        shutil.rmtree(folder)
-    run = Run(tmp_path / "runs" / "isic2017-quick", tiny("isic2017"), data)
-    pipeline.prepare_images(run, "train")
-    train(run)
-    before = made(run)
-    lines = reproduce.open_lines(run)
-    for item, (make, _) in reproduce.ITEMS.items():
-        if item != "figure-1":  # it scores nothing
-            found = make(lines)  # which would train first
-            assert not found.stages and "isic2017 has none for" in found.needs
-            assert found.needs in found.table("table 8").iloc[0, 0] and found.needs in found.picture("dice").data
-    assert made(run) == before and sorted(path.name for path in run.folder.parent.iterdir()) == [run.folder.name]
 
 
 def test_files_are_named_after_the_item(tmp_path, eight):
@@ -426,5 +372,9 @@ def test_what_is_recorded_names_no_folder_of_this_machine(lines, eight, tmp_path
     placed = {0: replace(lines[0], options=f" --data {tmp_path}")}
     ten = reproduce.table_10(placed, complete=False)
     assert str(tmp_path) in ten.tables["table 10"].to_csv(), "what the user is told holds for this machine"
-    for file in reproduce.record("table-10", placed, ten, tmp_path / "kept"):
+    kept = reproduce.record("table-10", placed, ten, tmp_path / "kept")
+    shown = pd.read_csv(tmp_path / "kept" / "table-10.csv").query("metric == 'DIC'").set_index("model")["from"]
+    assert shown["Model 5_4"].startswith("needs: `uslnet reproduce table-10 --dataset isic2017")
+    assert shown["Model 5_4"].count("`") == 2 and "`" not in shown["Model 4"], "set as code, and nothing else is"
+    for file in kept:
         assert file.suffix == ".png" or str(tmp_path) not in file.read_text(), file.name

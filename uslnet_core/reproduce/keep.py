@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from uslnet_core.errors import DataError
 from uslnet_core.reproduce.layout import Lines, Reproduced
 from uslnet_core.reproduce.lines import caption, part_of
 from uslnet_core.stages import peek
+
+COMMAND = re.compile(r"\buslnet (?:(?!, )[^;`])+")  # in a table's text, up to the next part
 
 
 def save(found: Reproduced, folder: Path, name: str, caption: str = "", dpi: int = 110) -> list[Path]:
@@ -38,13 +41,19 @@ def save(found: Reproduced, folder: Path, name: str, caption: str = "", dpi: int
     return files
 
 
-def without_places(found: Reproduced, options: str) -> Reproduced:
-    """Take the folders of this machine out of the commands that tables name: what is recorded is published."""
+def for_a_page(found: Reproduced, options: str) -> Reproduced:
+    """Ready an item's tables for a page: commands name no folder of this machine, and are set as code.
 
-    def cut(value: Any) -> Any:
-        return value.replace(options, "") if options and isinstance(value, str) else value
+    Elsewhere a page would write two hyphens as one dash, and nobody could type what it shows.
+    """
 
-    return replace(found, tables={what: frame.map(cut) for what, frame in found.tables.items()})
+    def mend(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        value = value.replace(options, "") if options else value
+        return COMMAND.sub(lambda words: f"`{words[0].rstrip()}`", value)
+
+    return replace(found, tables={what: frame.map(mend) for what, frame in found.tables.items()})
 
 
 def record(item: str, lines: Lines, found: Reproduced, folder: Path) -> list[Path]:
@@ -63,7 +72,7 @@ def record(item: str, lines: Lines, found: Reproduced, folder: Path) -> list[Pat
     if first.config.dataset == "synthetic":
         raise DataError(f"{first.folder.name} is made of synthetic images: only runs on real ones are recorded.")
     told = caption(lines, found.stages, part_of(item, first))
-    files = save(without_places(found, first.options), folder, item, told)
+    files = save(for_a_page(found, first.options), folder, item, told)
     seeds = {}
     for seed, stage in found.stages.items():
         manifest = stage.manifest
