@@ -21,7 +21,7 @@ def adapted(maps: Tensor, low: float, high: float, doubt: float) -> tuple[Tensor
     """
     middle = (low + high) / 2
     ranked = maps.flatten(1).sort(dim=1).values  # (B, H · W)
-    images, pixels = ranked.shape
+    pixels = ranked.shape[1]
     skin, lesion = (ranked < middle).sum(1), (ranked > middle).sum(1)
 
     def outwards(side: Tensor, nearest: Tensor, step: int, extreme: Tensor, fixed: float) -> Tensor:

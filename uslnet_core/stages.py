@@ -32,7 +32,7 @@ STAGE_VERSIONS = {
     "07-evaluation": 1,
     "tables": 1,
 }
-TABLES = {"table-8": "09", "table-9": "10", "figure-8": "11", "figure-9": "11", "options": "11", "steps": "15"}
+TABLES = {"table-8": "09", "table-9": "10", "figure-8": "11", "figure-9": "11", "options": "11"}
 NOTEBOOK_OF = {"01-data": "01", "02-contrastive": "02", "03-saliency": "03", "04-labels": "04", "07-evaluation": "07"}
 
 

@@ -77,7 +77,7 @@ def check_health(history: pd.DataFrame, recipe: Recipe) -> dict[str, float | str
     if last["uniformity"] > COLLAPSED:
         raise TrainingError(collapse(last, recipe, "At the end "))
     if share > STUCK:
-        raise TrainingError(stuck(last, recipe))
+        raise TrainingError(stuck(last, recipe, "At the end "))
     if last["chance"] <= 1 / ENOUGH and last["top1"] < GUESSING * last["chance"]:
         raise TrainingError(
             f"With {recipe.method}, {last['top1']:.1%} of the views are most like their own other view, and guessing "
@@ -87,10 +87,12 @@ def check_health(history: pd.DataFrame, recipe: Recipe) -> dict[str, float | str
     return figures | {"share": float(share), "verdict": "healthy"}
 
 
-def stuck(last: pd.Series, recipe: Recipe, when: str = "") -> str:
+def stuck(last: pd.Series, recipe: Recipe, when: str) -> str:
     """Word the message about a loss that has not left its uniform level."""
-    loss, level = f"he contrastive loss of {recipe.method}, {last['loss']:.3f},", f"{last['uniform_level']:.3f}"
-    return f"{when}{'t' if when else 'T'}{loss} is stuck at its uniform level {level}: {told_apart(recipe)}"
+    return (
+        f"{when}the contrastive loss of {recipe.method}, {last['loss']:.3f}, is stuck at its uniform level "
+        f"{last['uniform_level']:.3f}: {told_apart(recipe)}"
+    )
 
 
 def told_apart(recipe: Recipe) -> str:

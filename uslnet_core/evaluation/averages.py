@@ -238,10 +238,7 @@ def by_size(
     table = rows.groupby(["model", "quarter"], sort=False).agg(
         area_low=("area", "min"), area_high=("area", "max"), mean=(metric, "mean"), n_images=("id", "size")
     )
-    order = {model: place for place, model in enumerate(per_image["model"].unique())}
-    table = table.reset_index().sort_values(
-        ["model", "quarter"], key=lambda c: c.map(order) if c.name == "model" else c
-    )
+    table = _by_model(table, per_image, "quarter")
     table.insert(1, "size", [_QUARTERS[q] for q in table.pop("quarter")])
     return table.reset_index(drop=True)
 
@@ -266,7 +263,12 @@ def by_frame(per_image: pd.DataFrame, cut: Mapping[str, bool], metric: str = "DI
         raise DataError(f"{len(unknown)} images have no place, {unknown[0]!r} first; expected one each.")
     rows = per_image.assign(cut=per_image["id"].map(dict(cut)).astype(bool))
     table = rows.groupby(["model", "cut"], sort=False).agg(mean=(metric, "mean"), n_images=("id", "size"))
-    order = {model: place for place, model in enumerate(per_image["model"].unique())}
-    table = table.reset_index().sort_values(["model", "cut"], key=lambda c: c.map(order) if c.name == "model" else c)
+    table = _by_model(table, per_image, "cut")
     table.insert(1, "place", np.where(table.pop("cut"), "cut by the frame", "inside"))
     return table.reset_index(drop=True)
+
+
+def _by_model(table: pd.DataFrame, per_image: pd.DataFrame, then: str) -> pd.DataFrame:
+    """Sort a table's rows by model, in the order of the scores, and then by another column."""
+    order = {model: place for place, model in enumerate(per_image["model"].unique())}
+    return table.reset_index().sort_values(["model", then], key=lambda c: c.map(order) if c.name == "model" else c)

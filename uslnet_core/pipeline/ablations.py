@@ -56,7 +56,7 @@ class Model:
     maps: Callable[[], np.ndarray]
 
 
-def table_8(run: Run, *, complete: bool = True, steps: bool = True) -> Stage | None:
+def table_8(run: Run, *, complete: bool = True, every: bool = True) -> Stage | None:
     """Score the Baseline and Models 1 to 5 (table 8), and all iterations (table 10), as ``tables/table-8/<split>``.
 
     Baseline: Smooth Grad-CAM++ on MoCo v2 (or the run's one encoder), cut at the threshold. Model 1: CCAM, fused, in
@@ -66,7 +66,7 @@ def table_8(run: Run, *, complete: bool = True, steps: bool = True) -> Stage | N
     Args:
         run: the line, as :func:`~uslnet_core.pipeline.variants.line_of` opens it.
         complete: train what is missing; else only rows that are there are scored.
-        steps: complete Baseline and Model 3, too, which the iterations of table 10 do not need.
+        every: complete Baseline and Model 3, too, which the iterations of table 10 do not need.
 
     Returns:
         The stage: predictions.npy, models.csv, per_image.csv and summary.csv, as an evaluation has them; its facts say
@@ -79,14 +79,14 @@ def table_8(run: Run, *, complete: bool = True, steps: bool = True) -> Stage | N
     size, threshold = ImageSet.open(images.folder).size, run.config.evaluation.threshold
     models = []
     encoder = starting_encoder(run)
-    if baseline := maps_of(run, split, "smooth_grad_cam_pp", encoder, complete=complete and steps):
+    if baseline := maps_of(run, split, "smooth_grad_cam_pp", encoder, complete=complete and every):
         models.append(map_model("Baseline", baseline, size))
     ccam = main_maps(run, split)
     models.append(map_model("Model 1", ccam, size))
     rules = run.config.uncertainty
     models.append(Model("Model 2", ccam, lambda: select_component(load_maps(ccam, size), threshold, rules)))
     selected = {"kind": "selected", "threshold": threshold}
-    plain = labelled_otherwise(run, "model-3", selected, complete=complete and steps)
+    plain = labelled_otherwise(run, "model-3", selected, complete=complete and every)
     models += [segmenter_model("Model 3", *plain, images)] if plain else []
     for k in range(run.config.refinement.iterations):
         name = f"05-segmenter/iteration-{k}"

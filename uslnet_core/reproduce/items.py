@@ -92,7 +92,7 @@ def table_9(lines: Lines, *, complete: bool = True) -> Reproduced:
 @needs_masks_of(pipeline.score_split)
 def table_10(lines: Lines, *, complete: bool = True) -> Reproduced:
     """Iterations of the refinement; scored together with table 8."""
-    stages = stages_of(partial(pipeline.table_8, complete=complete, steps=False), lines)
+    stages = stages_of(partial(pipeline.table_8, complete=complete, every=False), lines)
     models = ["Model 4", *(f"Model 5_{k}" for k in range(1, ITERATIONS))]
     pairs = [*zip(models[1:], models[:-1], strict=True), (models[-1], models[0])]
     found = models_table(lines, stages, 10, {model: model for model in models}, pairs=pairs)

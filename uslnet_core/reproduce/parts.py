@@ -66,7 +66,7 @@ def encoders_table(line: Run) -> pd.DataFrame:
         head = main["orientation"].get(name, {})
         row = {"encoder": pipeline.ENCODER_TITLES.get(name, name)} | {h: health.get(each) for h, each in HEALTH.items()}
         row |= {"CCAM's margin": head.get("margin")}
-        for where, key in {"lesion along the border": "border_mean", "inside": "inside_mean"}.items():
+        for where, key in {"lesion along the border": "border_mean", "lesion inside": "inside_mean"}.items():
             row[where] = None if not head else head[key] if head["sign"] > 0 else 1 - head[key]
         row |= {"in the labels": ("left out" if name in main["left_out"] else "yes") if head else None}
         rows.append(row)
