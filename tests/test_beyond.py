@@ -8,14 +8,32 @@ import pytest
 import torch
 
 from uslnet_core import pipeline
+from uslnet_core.config import checked
 from uslnet_core.data.images import ImageSet
 from uslnet_core.errors import DataError
 from uslnet_core.labels import select_component
 from uslnet_core.pipeline import beyond
+from uslnet_core.profiles import METHODS
 from uslnet_core.runs import Run
+from uslnet_core.saliency import appearance
 from uslnet_core.stages import peek
+from uslnet_core.uncertainty import UncertaintyModule
 
-ROWS = ["CCAM", "colour clusters", "both", "segmenter that learnt both", *beyond.LOOKS]
+ROWS = [
+    "CCAM",
+    "colour clusters",
+    "both",
+    "both, and appearance",
+    "iteration 0",
+    "… in one piece",
+    *beyond.LOOKS,
+    "iteration 1, one look",
+    "iteration 1, two looks",
+    "iteration 2, one look",
+    "iteration 2, two looks",
+    "student, one look",
+    "student, two looks",
+]
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +55,67 @@ def test_every_step_has_its_row_and_is_what_it_says(run):
     ccam, colour, both = (pipeline.load_maps(there[f"03-saliency/{name}/validation"], 32) for name in names)
     assert np.allclose(both, (ccam + colour) / 2, atol=1e-6)
     assert np.array_equal(masks["both"], both > 0.5) and np.array_equal(masks["colour clusters"], colour > 0.5)
+    images = ImageSet.open(run.open("01-data/images/validation").folder)
+    seen = appearance(images.batch(range(len(images))), torch.from_numpy(both)).numpy()
+    assert np.array_equal(masks["both, and appearance"], seen > 0.5)
     rules = run.config.uncertainty.model_copy(update={"low": 0.4, "high": 0.6})
-    whole = masks["eight views"].astype(np.float32)
-    assert np.array_equal(masks["one piece"], select_component(whole, 0.5, rules))
+    assert np.array_equal(
+        masks["… in one piece"], select_component(masks["iteration 0"].astype(np.float32), 0.5, rules)
+    )
     assert {name: made.manifest.key for name, made in peek(run.folder).items() if name in before} == before
     assert pipeline.steps(run, complete=False).manifest == stage.manifest
+
+
+def test_later_iterations_learn_from_two_looks_at_finer_images(run):
+    pipeline.steps(run)
+    plus = pipeline.plus_of(run)
+    size, images = run.config.images.size, len(pipeline.load_images(run))
+    fine = ImageSet.open(plus.open("01-data/fine-images/train").folder)
+    for k in (1, 2):
+        stage = plus.open(f"05-segmenter/iteration-{k}")
+        assert "01-data/fine-images/train" in stage.manifest.inputs and stage.manifest.settings["look"]["twice"]
+        labels, keep = pipeline.load_labels(stage)
+        finer = np.load(stage / "fine-labels.npy")
+        assert labels.shape == (images, size, size) and finer.shape == (images, fine.size, fine.size)
+        assert set(np.unique(finer)) <= {0, 1, 2} and keep.shape == (images,)
+        before = pipeline.load_segmenter(plus.open(f"05-segmenter/iteration-{k - 1}"))
+        seen = pipeline.look_over(plus, "train", before)
+        again = UncertaintyModule(**plus.config.uncertainty.model_dump())(torch.from_numpy(seen))
+        assert np.array_equal(labels, (again.label * 2).byte().numpy()) and np.array_equal(keep, again.keep.numpy())
+        middle = finer.reshape(images, size, 2, size, 2).transpose(0, 1, 3, 2, 4).reshape(images, size, size, 4)
+        assert ((middle == labels[..., None]).mean()) > 0.8, "the same, finer"
+    assert "look" not in plus.open("05-segmenter/iteration-0").manifest.settings
+
+
+def test_labels_say_how_sure_they_are_and_how_far_they_agree(run):
+    pipeline.steps(run)
+    plus = pipeline.plus_of(run)
+    first, *later = pipeline.agreement(plus)
+    assert set(first) == {"kept", "certain"} and [set(row) for row in later] == 2 * [{"kept", "certain", "agreement"}]
+    assert all(0 <= value <= 1 for row in (first, *later) for value in row.values())
+    labels = [pipeline.load_labels(plus.open(f"05-segmenter/iteration-{k}"))[0] == 2 for k in (1, 2)]
+    both, either = (labels[0] & labels[1]).sum((1, 2)), labels[0].sum((1, 2)) + labels[1].sum((1, 2))
+    dice = [1.0 if not n else 2 * m / n for m, n in zip(both, either, strict=True)]
+    assert later[1]["agreement"] == pytest.approx(np.mean(dice))
+
+
+def test_the_method_by_its_name_is_the_same_as_the_variation(run):
+    """`--method usl-plus` makes what `steps` makes: stage by stage with the same keys."""
+    pipeline.steps(run)
+    changes = METHODS["usl-plus"] | {"method": "usl-plus"}
+    fields = run.config.model_dump()
+    for name, value in changes.items():
+        fields[name] = fields[name] | value if isinstance(value, dict) else value
+    named = Run(run.folder.with_name("synthetic-quick-usl-plus"), checked(fields))
+    pipeline.prepare_images(named, "train")
+    pipeline.learn_all_features(named)
+    pipeline.make_saliency(named)
+    pipeline.make_labels(named)
+    made = [pipeline.train_iteration(named, k) for k in range(3)]
+    assert all(stage.origin.startswith("shared from") for stage in made)
+    evaluated = pd.read_csv(pipeline.evaluate(named) / "per_image.csv").query("model == 'Model 5_2'")
+    steps = pd.read_csv(pipeline.steps(run) / "per_image.csv").query("model == 'iteration 2, two looks'")
+    assert np.allclose(evaluated["DIC"], steps["DIC"])
 
 
 def test_nothing_that_is_trained_for_it_reads_a_mask(run):
@@ -66,3 +140,45 @@ def test_images_that_changed_since_are_told(tiny, lay_out, tmp_path):
     next(iter(sorted((data / "isic2017").rglob("*Validation_Data*/*.jpg")))).unlink()
     with pytest.raises(DataError, match="The validation images of isic2017-quick have changed since"):
         pipeline.prepare_fine_images(run, "validation")
+
+
+def test_every_part_is_a_row_and_changes_its_look_alone(run):
+    assert pipeline.ablations(run).manifest.facts["rows"].keys() == beyond.PARTS.keys()
+    stage = pipeline.ablations(run, complete=False)
+    assert stage.origin == "reused"
+    masks = dict(zip(pd.read_csv(stage / "models.csv")["model"], np.load(stage / "predictions.npy"), strict=True))
+    steps = pipeline.steps(run)
+    whole = dict(zip(pd.read_csv(steps / "models.csv")["model"], np.load(steps / "predictions.npy"), strict=True))
+    assert np.array_equal(masks["as settled"], whole["iteration 2, two looks"])
+    assert np.array_equal(masks["without the second look"], whole["iteration 2, one look"])
+    others = [name for name in masks if name not in ("as settled", "holes filled", "eight views", "hair painted over")]
+    assert all((masks[name] != masks["as settled"]).any() for name in others)
+    assert (masks["holes filled"] >= masks["as settled"]).all()
+
+
+def test_the_student_learns_what_is_seen_at_two_looks_and_is_small(run):
+    pipeline.steps(run)
+    plus = pipeline.plus_of(run)
+    stage = plus.open("08-student")
+    assert (stage / "segmenter.safetensors").stat().st_size < 5e6
+    student = pipeline.load_student(stage)
+    assert all(value.dtype == torch.float32 for value in student.parameters())
+    again = pipeline.load_student(pipeline.train_student(plus))
+    assert all(torch.equal(one, other) for one, other in zip(student.parameters(), again.parameters(), strict=True))
+    history = pd.read_csv(stage / "history.csv")
+    assert len(history) == stage.manifest.settings["epochs"] and np.isfinite(history["loss"]).all()
+
+
+def test_what_a_run_hands_out_looks_as_it_learnt_to(run, cpu):
+    pipeline.steps(run)
+    plus = pipeline.plus_of(run)
+    predictor, stage = pipeline.last_predictor(plus.folder, cpu)
+    assert stage.name == "05-segmenter/iteration-2" and predictor.look is not None
+    fine = ImageSet.open(pipeline.prepare_fine_images(plus, "validation").folder)
+    seen = pipeline.look_over(plus, "validation", pipeline.load_segmenter(stage))
+    found = predictor.probability(np.array(fine.images[0]))
+    assert found.shape == (fine.size, fine.size)
+    small = found.reshape(seen.shape[1], 2, -1, 2).mean((1, 3))
+    assert ((small > 0.5) == (seen[0] > 0.5)).mean() > 0.9
+    plain, _ = pipeline.last_predictor(run.folder, cpu)
+    assert plain.look is None

@@ -1,26 +1,16 @@
-"""A second look: windows hold what they are laid around, crops come back where they were, turns cancel."""
+"""A second look: turns cancel, what is small is drawn, and what is settled is settled on the window."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
 
 from uslnet_core.config import UncertaintyConfig
-from uslnet_core.errors import DataError
 from uslnet_core.labels import select_component
-from uslnet_core.second_look import SecondLook, alone, crop, eightfold, put_back, windows_around
+from uslnet_core.second_look import SecondLook, alone, eightfold
 
 SIDE = 32
-
-
-def box(top: int, left: int, height: int, width: int, side: int = SIDE) -> torch.Tensor:
-    mask = torch.zeros(1, side, side, dtype=torch.bool)
-    mask[0, top : top + height, left : left + width] = True
-    return mask
 
 
 def smooth(side: int = SIDE, count: int = 1, channels: int = 3) -> torch.Tensor:
@@ -28,67 +18,6 @@ def smooth(side: int = SIDE, count: int = 1, channels: int = 3) -> torch.Tensor:
     rng = torch.Generator().manual_seed(3)
     small = torch.rand(count, channels, 4, 4, generator=rng)
     return F.interpolate(small, (side, side), mode="bicubic", align_corners=False).clamp(0, 1)
-
-
-def test_windows_by_hand():
-    masks = torch.cat([box(10, 12, 8, 4), box(0, 30, 4, 2), box(16, 16, 1, 1), box(0, 0, 32, 32), box(0, 0, 0, 0)])
-    wide, corner, dot, full, empty = windows_around(masks, 1.5).tolist()
-    assert wide == [14 - 6, 14 - 6, 12]
-    assert corner == [SIDE - 6, 0, 6], "moved inside"
-    assert dot == [14.5, 14.5, 4], "an eighth of the image at least"
-    assert full == empty == [0, 0, SIDE]
-
-
-@given(st.integers(0, 31), st.integers(0, 31), st.integers(1, 32), st.integers(1, 32), st.floats(1, 3), st.booleans())
-def test_a_window_lies_inside_and_holds_all(top, left, height, width, widen, second):
-    mask = box(top, left, height, width)
-    mask[0, 5, 7] |= second
-    x, y, side = windows_around(mask, widen)[0].tolist()
-    assert 0 <= x <= x + side <= SIDE + 1e-9 and 0 <= y <= y + side <= SIDE + 1e-9
-    rows, columns = (ends.nonzero().flatten() for ends in (mask[0].any(1), mask[0].any(0)))
-    assert y <= rows[0] and rows[-1] + 1 <= y + side + 1e-9 and x <= columns[0] and columns[-1] + 1 <= x + side + 1e-9
-
-
-@pytest.mark.parametrize(("masks", "widen"), [(torch.zeros(1, 4, 5, dtype=torch.bool), 1.5), (box(0, 0, 1, 1), 0.9)])
-def test_what_no_window_can_be_laid_around_is_refused(masks, widen):
-    with pytest.raises(DataError, match="Windows are laid|widen is 0.9"):
-        windows_around(masks, widen)
-
-
-def test_a_crop_is_the_pixels_that_it_names():
-    images = smooth(count=2)
-    windows = torch.tensor([[8.0, 4.0, 16.0], [0.0, 0.0, 32.0]])
-    found = crop(images, windows, 16, SIDE)
-    assert torch.allclose(found[0], images[0, :, 4:20, 8:24], atol=1e-5)
-    assert torch.allclose(found[1], F.avg_pool2d(images[1], 2), atol=1e-5), "the whole image at half the size"
-
-
-def test_finer_images_give_finer_crops():
-    fine = smooth(2 * SIDE)
-    found = crop(fine, torch.tensor([[8.0, 4.0, 16.0]]), 32, SIDE)
-    assert torch.allclose(found[0], fine[0, :, 8:40, 16:48], atol=1e-5)
-
-
-def test_no_image_is_no_mistake():
-    none = torch.zeros(0, SIDE, SIDE)
-    windows = windows_around(none.bool())
-    assert crop(none[:, None].expand(0, 3, SIDE, SIDE), windows, 16, SIDE).shape == (0, 3, 16, 16)
-    assert put_back(torch.zeros(0, 16, 16), windows, none).shape == none.shape
-
-
-@given(st.integers(0, 20), st.integers(0, 20), st.integers(6, 12), st.integers(6, 12))
-def test_what_is_cut_out_comes_back_where_it_was(top, left, height, width):
-    map_ = smooth(channels=1)[:, 0]
-    windows = windows_around(box(top, left, height, width))
-    cut = crop(map_[:, None], windows, 4 * SIDE, SIDE)[:, 0]
-    back = put_back(cut, windows, torch.full_like(map_, -1))
-    x, y, side = windows[0].tolist()
-    centres = np.arange(SIDE) + 0.5
-    inside = ((centres >= y) & (centres <= y + side))[:, None] & (centres >= x) & (centres <= x + side)
-    edge = (abs(centres - y) < 1e-3) | (abs(centres - y - side) < 1e-3)  # on the very edge either may stand
-    edge = edge[:, None] | (abs(centres - x) < 1e-3) | (abs(centres - x - side) < 1e-3)
-    assert ((back[0].numpy() == -1) == ~inside)[~edge].all()
-    assert abs(back - map_)[back != -1].max() < 0.05
 
 
 def test_eight_views_make_a_prediction_that_turns_with_its_image():
@@ -152,3 +81,27 @@ def test_a_second_look_draws_what_the_first_can_only_place(beside):
 def test_nothing_found_is_looked_at_whole():
     image = torch.ones(1, 3, SIDE, SIDE)
     assert not (SecondLook(blurred_darkness, central)(image) > 0).any()
+
+
+def test_the_window_is_settled_by_what_is_given_with_its_own_image():
+    image, disc = small_lesion()
+    given = []
+
+    def settle(images: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+        given.append((images, maps))
+        return (images.mean(1) < 0.7).float()
+
+    look = SecondLook(blurred_darkness, central, settle=settle)
+    assert dice(look(image) > 0.5, disc) > 0.8
+    (images, maps), *rest = given
+    assert not rest and images.shape == image.shape and torch.equal(maps, blurred_darkness(images))
+
+
+def test_maps_of_windows_are_put_back_at_any_size():
+    image, disc = small_lesion()
+    look = SecondLook(blurred_darkness, central)
+    maps, windows = look.seen(image)
+    large = look.whole(maps, windows, 128) > 0.5
+    assert large.shape == (1, 128, 128)
+    assert dice(large, disc.repeat_interleave(2, 1).repeat_interleave(2, 2)) > 0.8
+    assert torch.equal(look.whole(maps, windows, 64), look(image))

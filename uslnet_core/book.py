@@ -20,7 +20,7 @@ from uslnet_core.compute import Progress
 from uslnet_core.config import configure
 from uslnet_core.data.registry import DATASETS
 from uslnet_core.errors import ConfigError, RunError, USLNetError
-from uslnet_core.runs import Run
+from uslnet_core.runs import Run, begin_name
 
 PROGRESS_FILE = "USLNET_PROGRESS_FILE"  # where a kernel that the command line started reports its progress
 DEVICE = "USLNET_DEVICE"  # the command line's choice of device, for the kernels it starts
@@ -94,6 +94,7 @@ def open_run(
     seed: int = 0,
     name: str = "",
     runs: str = "",
+    method: str = "usl-net",
     **sections: Any,
 ) -> Run:
     """Open a run for a notebook or the command line; nothing is written yet.
@@ -105,6 +106,7 @@ def open_run(
         seed: seed of everything random.
         name: tells runs of one dataset and profile apart.
         runs: folder of all runs; empty: as :func:`runs_folder` chooses.
+        method: ``usl-net``, the paper's, or ``usl-plus``, past it.
         **sections: changed fields, as :func:`uslnet_core.config.configure` takes them.
 
     Returns:
@@ -115,7 +117,7 @@ def open_run(
     """
     device = {"device": os.environ.get(DEVICE)}
     sections["compute"] = device | (sections.get("compute") or {})
-    config = configure(profile, dataset=dataset, seed=seed, **sections)
+    config = configure(profile, dataset=dataset, seed=seed, method=method, **sections)
     if name and not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
         raise ConfigError(f"name {name!r} becomes part of a folder's name: use letters, digits, '-', '_' and '.' only.")
     root, all_runs = project_root(), runs_folder(runs)
@@ -125,7 +127,9 @@ def open_run(
         "runs": all_runs if all_runs != root / "runs" else None,
     }
     options = "".join(f" --{option} {shlex.quote(str(place))}" for option, place in named.items() if place)
-    folder = all_runs / "-".join(filter(None, [dataset, profile, name]))
+    if name.startswith("usl-plus"):
+        raise ConfigError(f"name {name!r} begins as the folders of --method usl-plus do: choose another.")
+    folder = all_runs / "-".join(filter(None, [begin_name(config), name]))
     return Run(folder, config, source, reporter(), options, weights=weights_folder())
 
 

@@ -36,6 +36,7 @@ Dataset = Annotated[str, typer.Option(help="synthetic, isic2017, isic2018, ph2 o
 Profile = Annotated[str, typer.Option(help="quick, workshop or paper")]
 Seed = Annotated[int, typer.Option(help="seed of everything random")]
 Name = Annotated[str, typer.Option(help="tells runs of one dataset and profile apart")]
+Method = Annotated[str, typer.Option(help="usl-net (the paper's) or usl-plus (past it)")]
 Runs = Annotated[str, typer.Option(help="folder of all runs (default: USLNET_RUNS, else runs/)")]
 Device = Annotated[str, typer.Option(help="auto, cpu or gpu")]
 Strict = Annotated[bool, typer.Option("--strict", help="stop at the first image that cannot be read")]
@@ -135,7 +136,9 @@ def check_data_folder(run: Run) -> None:
         need_folder(run.config.dataset, run.data)
 
 
-def common_parameters(dataset: str, profile: str, data: str, seed: int, name: str, runs: str) -> dict[str, Any]:
+def common_parameters(
+    dataset: str, profile: str, data: str, seed: int, name: str, runs: str, method: str = "usl-net"
+) -> dict[str, Any]:
     """Collect the parameters that all notebooks share; folders become absolute, since kernels run elsewhere."""
     from uslnet_core.book import data_folder, runs_folder
 
@@ -146,6 +149,7 @@ def common_parameters(dataset: str, profile: str, data: str, seed: int, name: st
         "seed": seed,
         "name": name,
         "runs": str(runs_folder(runs)),
+        "method": method,
     }
 
 
@@ -192,6 +196,7 @@ def run(
     seed: Seed = 0,
     name: Name = "",
     runs: Runs = "",
+    method: Method = "usl-net",
     device: Device = "auto",
     strict: Strict = False,
 ) -> None:
@@ -212,7 +217,8 @@ def run(
     if strict:
         extra.setdefault("01", {})["strict"] = True
         numbers = sorted({"01", *numbers})  # what is there may have been made without files that could not be read
-    common = common_parameters(dataset, profile, data, seed, name, runs)
+    common = common_parameters(dataset, profile, data, seed, name, runs, method)
+    parameters.check_method(method, numbers, available)
     if init := extra.get("02", {}).get("init"):  # kernels run in another folder
         extra["02"]["init"] = parameters.absolute_start(init)
     encoders = next((extra[n]["encoders"] for n in ("02", "03") if extra.get(n, {}).get("encoders")), None)
@@ -276,13 +282,10 @@ def segment(
     from uslnet_core import pipeline
     from uslnet_core.compute import make_fabric
     from uslnet_core.config import ComputeConfig
-    from uslnet_core.inference import Predictor, segment_files
+    from uslnet_core.inference import segment_files
 
     check_choice("device", device, ("auto", "cpu", "gpu"))
-    model, stage = pipeline.last_segmenter(find_run(run, runs))
-    fabric = make_fabric(ComputeConfig(device=device))
-    threshold = stage.manifest.config["evaluation"]["threshold"]
-    predictor = Predictor(model, stage.manifest.settings["size"], fabric, threshold)
+    predictor, stage = pipeline.last_predictor(find_run(run, runs), make_fabric(ComputeConfig(device=device)))
     with bars() as report:
         table = segment_files(paths, out_folder, predictor, strict=strict, progress=report)
     done, doubtful = int(table["mask"].notna().sum()), table[table["warning"] != ""]
@@ -326,12 +329,13 @@ def record(
     seed: Seed = 0,
     name: Name = "",
     runs: Runs = "",
+    method: Method = "usl-net",
 ) -> None:
     """Keep a run's scores, figures and manifest under book/results/, for the page of results."""
     from uslnet_core import book as books
     from uslnet_core.record import record as keep
 
-    run = books.open_run(**common_parameters(dataset, profile, data, seed, name, runs))
+    run = books.open_run(**common_parameters(dataset, profile, data, seed, name, runs, method))
     out.print(f"Recorded: {keep(run, books.project_root() / 'book' / 'results')}")
 
 

@@ -15,12 +15,14 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from uslnet_core.errors import ConfigError
+from uslnet_core.profiles import METHODS, PROFILES
 from uslnet_core.recipes import RECIPES, SMALL_RECIPES
 
 ProfileName = Literal["quick", "workshop", "paper"]
 DatasetName = Literal["synthetic", "isic2017", "isic2018", "ph2", "folder"]
 Split = Literal["train", "validation", "test", "all"]
 Method = Literal["simclr", "moco_v1", "moco_v2"]
+Whole = Literal["usl-net", "usl-plus"]
 OF_COLOUR = ("colour_distance", "colour_clusters")  # sources that ask no encoder
 Cam = Literal["ccam", "grad_cam", "grad_cam_pp", "smooth_grad_cam_pp", "freq_cam", "colour_distance", "colour_clusters"]
 
@@ -128,6 +130,9 @@ class SaliencyConfig(Section):
     weigh: Literal["evenly", "by_sureness"] = Field(
         "evenly", description="sources beside each other: their mean, or each by its distance from one half"
     )
+    appearance: bool = Field(
+        False, description="past the paper: two colours of each image's own, begun from the map, decide beside it"
+    )
     samples: Positive = Field(8, description="Smooth Grad-CAM++: noisy copies of an image that are averaged")
     noise: Rate = Field(0.15, description="Smooth Grad-CAM++: standard deviation of the noise, share of [0, 1]")
     frequency: Fraction = Field(
@@ -209,6 +214,25 @@ class RefinementConfig(Section):
     warm_start: bool = Field(False, description="go on from the last segmenter, not from the contrastive encoder")
 
 
+class LookConfig(Section):
+    """Past the paper: how a segmenter looks at an image, to teach the next one and in the end."""
+
+    twice: bool = Field(False, description="a second look, at a window around what the first one found")
+    views: Literal[1, 8] = Field(1, description="8: the mean over quarter turns and mirror images")
+    widen: float = Field(2.0, ge=1.0, description="side of the window over the longer side of what was found")
+    colour: Fraction = Field(0.5, description="share of colour clusters beside the segmenter in the window")
+    appearance: bool = Field(True, description="the window's own two colours decide beside the map")
+    compact: Fraction = Field(0.0, description="blur of what is believed in the window, share of its side")
+    darker: float = Field(0.0, ge=0.0, description="log-odds of a pixel that is one step darker or redder than skin")
+    filled: bool = Field(False, description="holes in what is found are filled")
+    shave: bool = Field(False, description="hair is painted over before")
+
+    def settings(self) -> dict[str, Any]:
+        """Give what maps hang on, as JSON values: nothing where one look is all, and no term that is not in use."""
+        terms = {name for name in ("compact", "darker", "filled", "shave") if not getattr(self, name)}
+        return {"look": self.model_dump(mode="json", exclude=terms)} if self.twice else {}
+
+
 class EvaluationConfig(Section):
     """Stage 07: what is scored, and how (paper 4.2)."""
 
@@ -233,6 +257,7 @@ class Config(Section):
 
     profile: ProfileName
     dataset: DatasetName
+    method: Whole = Field("usl-net", description="usl-net: the paper's; usl-plus: past it")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of everything random")
     backbone: Literal["resnet18", "resnet50"] = Field("resnet18", description="encoder (paper: ResNet-50)")
     encoders: tuple[str, ...] = Field(
@@ -245,6 +270,7 @@ class Config(Section):
     labels: LabelsConfig = LabelsConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
     refinement: RefinementConfig = RefinementConfig()
+    look: LookConfig = LookConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     compute: ComputeConfig = ComputeConfig()
 
@@ -286,39 +312,16 @@ class Config(Section):
         return Recipe(**(own | given | {"method": method}))
 
 
-PROFILES: dict[str, dict[str, Any]] = {
-    # The whole book on synthetic images in minutes on two cores.
-    "quick": {
-        "contrastive": {"epochs": 12, "batch_size": 64, "momentum": 0.99},
-        "saliency": {"epochs": 40, "samples": 4},
-    },
-    # Real images, two cores, under an hour.
-    "workshop": {
-        "images": {"size": 128},
-        "contrastive": {"crop": 96, "momentum": 0.99},
-        "saliency": {"margin": 0},
-        "refinement": {"first_epochs": 6, "epochs": 4},
-    },
-    # The paper's sizes and epochs. Meant for a GPU.
-    "paper": {
-        "backbone": "resnet50",
-        "encoders": ("simclr", "moco_v1", "moco_v2"),
-        "images": {"size": 224},
-        "contrastive": {"epochs": 200, "batch_size": 256, "crop": 224, "last_stride": 1, "hidden": 2048},
-        "saliency": {"epochs": 20, "margin": 0},
-        "segmenter": {"batch_size": 64},
-        "refinement": {"iterations": 5, "first_epochs": 300, "epochs": 300},
-    },
-}
-
-
-def configure(profile: str = "quick", *, dataset: str = "synthetic", seed: int = 0, **sections: Any) -> Config:
-    """Build the configuration of a run: a profile, with what you name changed.
+def configure(
+    profile: str = "quick", *, dataset: str = "synthetic", seed: int = 0, method: str = "usl-net", **sections: Any
+) -> Config:
+    """Build the configuration of a run: a profile and a method, with what you name changed.
 
     Args:
         profile: ``quick``, ``workshop`` or ``paper``.
         dataset: ``synthetic``, ``isic2017``, ``isic2018``, ``ph2`` or ``folder``.
         seed: seed of everything random, 0 or more.
+        method: ``usl-net``, the paper's, or ``usl-plus``, past it.
         **sections: a field of :class:`Config`, or a dict of a section's fields; ``None`` keeps the profile's value, so
             ``uncertainty={"low": None, "high": 0.7}`` changes ``high`` alone.
 
@@ -330,7 +333,10 @@ def configure(profile: str = "quick", *, dataset: str = "synthetic", seed: int =
     """
     check_choice("profile", profile, get_args(ProfileName))
     check_choice("dataset", dataset, get_args(DatasetName))
+    check_choice("method", method, get_args(Whole))
     merged: dict[str, Any] = {name: dict(v) if isinstance(v, dict) else v for name, v in PROFILES[profile].items()}
+    for name, fields in METHODS[method].items():
+        merged[name] = merged.get(name, {}) | fields
     for name, value in sections.items():
         check_choice("configuration field", name, Config.model_fields)
         if isinstance(value, dict):
@@ -342,7 +348,7 @@ def configure(profile: str = "quick", *, dataset: str = "synthetic", seed: int =
             merged[name] = merged.get(name, {}) | {k: v for k, v in value.items() if v is not None}
         elif value is not None:
             merged[name] = value
-    return checked({"profile": profile, "dataset": dataset, "seed": seed} | merged)
+    return checked({"profile": profile, "dataset": dataset, "seed": seed, "method": method} | merged)
 
 
 def checked(fields: dict[str, Any]) -> Config:

@@ -23,6 +23,7 @@ from uslnet_core.data.images import read_image
 from uslnet_core.data.layouts import among_images, files_in, masks_instead
 from uslnet_core.data.storage import without_folder
 from uslnet_core.errors import DataError
+from uslnet_core.second_look import SecondLook
 from uslnet_core.segmenter import Segmenter
 
 OVERLAY_SIDE = 1024  # overlays are for looking at, so they are kept small
@@ -51,12 +52,14 @@ class Predictor:
         size: side of its input, pixels.
         fabric: device and precision.
         threshold: probability above is lesion.
+        look: looks twice in place of the model, past the paper; the model is on the fabric's device then.
     """
 
     model: Segmenter
     size: int
     fabric: Fabric
     threshold: float = 0.5
+    look: SecondLook | None = None
 
     @torch.no_grad()
     def probability(self, image: np.ndarray) -> np.ndarray:
@@ -68,13 +71,21 @@ class Predictor:
         Returns:
             (H, W) float32 in [0, 1]: computed at the model's size, upsampled bilinearly.
         """
-        small = np.asarray(Image.fromarray(image).resize((self.size, self.size), Image.Resampling.BILINEAR))
-        batch = torch.from_numpy(small.copy()).permute(2, 0, 1)[None].float().div(255)  # (1, 3, S, S)
-        model = self.model.to(self.fabric.device)
+        model, batch = self.model.to(self.fabric.device), self.squeezed(image, self.size)
         with self.fabric.autocast():
-            logits = model(batch.to(self.fabric.device, memory_format=torch.channels_last))
-        probability = torch.sigmoid(logits.float()).cpu()[:, None]
-        return F.interpolate(probability, image.shape[:2], mode="bilinear", align_corners=False)[0, 0].numpy()
+            if self.look is None:
+                probability = torch.sigmoid(model(batch).float())
+            else:
+                fine = self.squeezed(image, 2 * self.size)
+                probability = self.look.whole(*self.look.seen(batch, fine), 2 * self.size)
+        large = F.interpolate(probability.cpu()[:, None], image.shape[:2], mode="bilinear", align_corners=False)
+        return large[0, 0].numpy()
+
+    def squeezed(self, image: np.ndarray, size: int) -> torch.Tensor:
+        """Bring an (H, W, 3) uint8 image to a square: (1, 3, size, size) float32 in [0, 1], on the device."""
+        small = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+        batch = torch.from_numpy(small.copy()).permute(2, 0, 1)[None].float().div(255)
+        return batch.to(self.fabric.device, memory_format=torch.channels_last)
 
 
 def find_images(paths: Iterable[Path], out: Path | None = None) -> list[tuple[Path, Path]]:

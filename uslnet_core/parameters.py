@@ -120,7 +120,7 @@ def check_parameters(texts: list[str], numbers: list[str], available: dict[str, 
     values: dict[str, dict[str, Any]] = {n: {} for n in numbers}
     for text in texts:
         name = text.partition("=")[0]
-        if name in ("dataset", "profile", "data", "seed", "name", "runs"):
+        if name in ("dataset", "profile", "data", "seed", "name", "runs", "method"):
             raise ConfigError(f"-p {text}: give it as an option instead, --{name} …, so that all stages agree.")
         takers = [n for n in numbers if name in known[n]]
         if not takers:
@@ -130,6 +130,15 @@ def check_parameters(texts: list[str], numbers: list[str], available: dict[str, 
             key, value = parse_parameter(text, known[n], n)
             values[n][key] = value
     return values
+
+
+def check_method(method: str, numbers: list[str], available: dict[str, Path]) -> None:
+    """Refuse a method other than the paper's for notebooks that are about the paper's alone."""
+    others = [n for n in numbers if n != "00" and "method" not in read_parameters(available[n])]
+    if method != "usl-net" and others:
+        raise ConfigError(
+            f"--method {method}: notebook {', '.join(others)} is about the paper's own method. Leave out one of them."
+        )
 
 
 def known_to(notebook: Path, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,9 @@ from uslnet_core.errors import DataError, TrainingError
 from uslnet_core.loop import Loop
 from uslnet_core.losses import uncertainty_loss
 from uslnet_core.segmenter import Segmenter
+from uslnet_core.windows import crop, random_windows
+
+THREE_WAY, SOFT = 2, 255  # what labels on disk are divided by: three-way ones, and probabilities
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,9 @@ def train_segmenter(
     fabric: Fabric,
     *,
     iteration: int,
+    size: int | None = None,
+    scale: int = THREE_WAY,
+    epochs: int | None = None,
     progress: Progress = quiet,
     keeper: Keeper | None = None,
 ) -> TrainedSegmenter:
@@ -50,12 +56,17 @@ def train_segmenter(
 
     Args:
         model: the segmenter to train; it is changed in place.
-        images: the training images.
-        labels: (N, S, S) uint8, twice the pseudo-label: 0 background, 1 uncertain, 2 foreground.
+        images: the training images, S × S pixels.
+        labels: (N, S, S) uint8, ``scale`` times the pseudo-label.
         keep: (N,) bool, which images take part.
         config: the run's configuration.
         fabric: device and precision.
         iteration: 0 for the first, 1 to n − 1 for a refinement; chooses epochs and random stream.
+        size: side of what the segmenter sees, past the paper: whole images, and windows around their lesions, are
+            brought to it. By default it sees the images as they are.
+        scale: 2, and the labels are 0 background, 1 uncertain, 2 foreground; 255, and they are another network's
+            probabilities, which a student learns, past the paper.
+        epochs: passes over the kept images; by default as configured.
         progress: told of every step.
         keeper: keeps the state between steps; a training that was stopped and goes on ends as one that was not.
 
@@ -77,7 +88,7 @@ def train_segmenter(
             "The uncertainty module kept no image, so there is nothing to learn from. Look at the saliency maps "
             "(notebook 03), or lower uncertainty.high or uncertainty.min_area."
         )
-    epochs = config.refinement.epochs if iteration else config.refinement.first_epochs
+    epochs = epochs or (config.refinement.epochs if iteration else config.refinement.first_epochs)
     keeper = keeper or Forgetful()
     loop = Loop(
         model.to(memory_format=torch.channels_last).requires_grad_(True),
@@ -94,7 +105,7 @@ def train_segmenter(
         loop.restore(saved)
     while loop.epoch < epochs:
         for part in loop.rest_of_epoch():
-            view, label = augmented(images, labels, kept[part], options, loop.rng, fabric.device)
+            view, label = augmented(images, labels, kept[part], options, loop.rng, fabric.device, size, scale)
             loop.step(uncertainty_loss(loop.model(view), label, literal=options.literal))
             keeper.offer(loop.state)
             progress(f"segmenter, iteration {iteration}", loop.steps_done, loop.steps)
@@ -114,28 +125,38 @@ def augmented(
     options: SegmenterConfig,
     rng: torch.Generator,
     device: torch.device,
+    size: int | None = None,
+    scale: int = THREE_WAY,
 ) -> tuple[Tensor, Tensor]:
     """Turn, mirror and recolour some images, and turn and mirror their labels likewise.
 
     Args:
         images: the training images.
-        labels: (N, S, S) uint8, twice the pseudo-label.
+        labels: (N, S, S) uint8, ``scale`` times the pseudo-label.
         chosen: (B,) int64, which images.
         options: the segmenter section, for the colours.
         rng: stream of the random numbers.
         device: where the result goes.
+        size: as in :func:`train_segmenter`.
+        scale: as in :func:`train_segmenter`.
 
     Returns:
         Images (B, 3, S, S) float32 in [0, 1], channels last, and pseudo-labels (B, S, S) float32.
     """
+    seen, known = images.batch(chosen), torch.from_numpy(labels[chosen.numpy()])
+    if size is not None:
+        windows = random_windows(known > scale / 2, rng)
+        seen = crop(seen, windows, size, images.size)
+        mode = "nearest" if scale == THREE_WAY else "bilinear"  # nothing lies between three-way labels
+        known = crop(known[:, None].float(), windows, size, images.size, mode)[:, 0]
     turn = random_dihedral(len(chosen), rng)
     view = colour_jitter(
-        dihedral(images.batch(chosen).to(device), *turn),
+        dihedral(seen.to(device), *turn),
         rng,
         brightness=options.brightness,
         contrast=options.contrast,
         saturation=options.saturation,
         hue=options.hue,
     )
-    label = dihedral(torch.from_numpy(labels[chosen.numpy()]).to(device), *turn).float() / 2
+    label = dihedral(known.to(device), *turn).float() / scale
     return view.contiguous(memory_format=torch.channels_last), label

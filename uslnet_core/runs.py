@@ -64,13 +64,15 @@ class Run:
 
     def spell(self, words: str) -> str:
         """Spell a command for this run: ``uslnet <words> --dataset …``, without what is the default anyway."""
-        own = self.folder.name.partition(MARK)[0]
-        name = own.removeprefix(f"{self.config.dataset}-{self.config.profile}").removeprefix("-")
+        own, first = self.folder.name.partition(MARK)[0], begin_name(self.config)
+        name = own.removeprefix(first).removeprefix("-")
         parts = [f"uslnet {words}"]
         if self.config.dataset != "synthetic":
             parts.append(f"--dataset {self.config.dataset}")
         if self.config.profile != "quick":
             parts.append(f"--profile {self.config.profile}")
+        if self.config.method != "usl-net" and MARK not in self.folder.name:
+            parts.append(f"--method {self.config.method}")
         if self.config.seed:
             parts.append(f"--{'seeds' if words.startswith('reproduce') else 'seed'} {self.config.seed}")
         return " ".join(parts + ([f"--name {name}"] if name else [])) + self.options
@@ -252,6 +254,12 @@ class Run:
             if stage and stage.manifest.key == key:
                 return stage
         return None
+
+
+def begin_name(config: Config) -> str:
+    """Give what a run's folder is called by: dataset, profile, and the method where it is not the paper's."""
+    method = "" if config.method == "usl-net" else f"-{config.method}"
+    return f"{config.dataset}-{config.profile}{method}"
 
 
 def seed_of(stage: Stage, otherwise: int) -> int:

@@ -30,10 +30,26 @@ STAGE_VERSIONS = {
     "04-labels": 1,
     "05-segmenter": 2,
     "07-evaluation": 1,
+    "08-student": 1,
     "tables": 1,
 }
-TABLES = {"table-8": "09", "table-9": "10", "figure-8": "11", "figure-9": "11", "options": "11"}
-NOTEBOOK_OF = {"01-data": "01", "02-contrastive": "02", "03-saliency": "03", "04-labels": "04", "07-evaluation": "07"}
+TABLES = {
+    "table-8": "09",
+    "table-9": "10",
+    "figure-8": "11",
+    "figure-9": "11",
+    "options": "11",
+    "steps": "15",
+    "parts": "15",
+}
+NOTEBOOK_OF = {
+    "01-data": "01",
+    "02-contrastive": "02",
+    "03-saliency": "03",
+    "04-labels": "04",
+    "07-evaluation": "07",
+    "08-student": "15",
+}
 
 
 class Manifest(BaseModel):

@@ -14,7 +14,7 @@ from uslnet_core.pipeline.ablations import (
     table_8,
     table_9,
 )
-from uslnet_core.pipeline.beyond import steps
+from uslnet_core.pipeline.beyond import ablations, agreement, plus_of, steps
 from uslnet_core.pipeline.features import (
     ENCODER_TITLES,
     fabric_of,
@@ -34,6 +34,7 @@ from uslnet_core.pipeline.images import (
     source_digest,
     train_split,
 )
+from uslnet_core.pipeline.looks import look_over
 from uslnet_core.pipeline.saliency import (
     build_source,
     heads_of,
@@ -59,8 +60,10 @@ from uslnet_core.pipeline.scoring import (
     truth_sources,
 )
 from uslnet_core.pipeline.sources import source_name, source_title
+from uslnet_core.pipeline.student import TWO_LOOKS, load_student, train_student
 from uslnet_core.pipeline.training import (
     fresh_segmenter,
+    last_predictor,
     last_segmenter,
     load_labels,
     load_segmenter,
@@ -77,6 +80,9 @@ __all__ = [
     "ENCODER_TITLES",
     "PLAIN_THRESHOLDS",
     "TRANSFORMERS",
+    "TWO_LOOKS",
+    "ablations",
+    "agreement",
     "as_made",
     "build_source",
     "complete",
@@ -89,6 +95,7 @@ __all__ = [
     "heads_of",
     "image_size",
     "in_words",
+    "last_predictor",
     "last_segmenter",
     "learn_all_features",
     "learn_features",
@@ -103,9 +110,11 @@ __all__ = [
     "load_masks",
     "load_saliency",
     "load_segmenter",
+    "load_student",
     "load_weights",
     "main_encoders",
     "main_maps",
+    "look_over",
     "make_labels",
     "make_saliency",
     "map_like",
@@ -114,6 +123,7 @@ __all__ = [
     "method_of",
     "model_name",
     "options",
+    "plus_of",
     "prepare_fine_images",
     "prepare_images",
     "prepare_masks",
@@ -134,6 +144,7 @@ __all__ = [
     "table_9",
     "train_iteration",
     "train_split",
+    "train_student",
     "truth_sources",
     "vary",
     "write_labels",

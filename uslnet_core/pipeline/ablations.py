@@ -7,7 +7,7 @@ Each function makes what its table lacks, shares what is there, and writes one s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ class Model:
     name: str
     stage: Stage
     maps: Callable[[], np.ndarray]
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def table_8(run: Run, *, complete: bool = True, every: bool = True) -> Stage | None:
@@ -303,6 +304,8 @@ def score_models(run: Run, table: str, split: str, models: Sequence[Model]) -> S
         "split": split,
         "precision": fabric.strategy.precision.precision,
     }
+    if looks := {model.name: model.settings for model in models if model.settings}:
+        settings["looks"] = looks
     inputs = [images, *([masks] if masks else [])]
     return run.make(f"tables/{table}/{split}", compute, settings=settings, inputs=inputs, device=str(fabric.device))
 

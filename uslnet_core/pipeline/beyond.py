@@ -1,42 +1,62 @@
-"""Past the paper: sources in one map, eight views, one piece, a second look; each step scored beside the others.
+"""Past the paper: what each step of USL-plus adds, and what is lost without it; all scored side by side.
 
 Masks are read at the very end, to score.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from typing import Any
 
 import numpy as np
-import torch
 
-from uslnet_core.config import UncertaintyConfig
 from uslnet_core.data.images import ImageSet
 from uslnet_core.labels import select_component
-from uslnet_core.pipeline.ablations import Model, finished, map_model, score_models, segmenter_model
-from uslnet_core.pipeline.features import fabric_of
-from uslnet_core.pipeline.images import prepare_fine_images
+from uslnet_core.pipeline.ablations import Model, finished, map_model, score_models
+from uslnet_core.pipeline.fusion import with_appearance
+from uslnet_core.pipeline.looks import look_over, look_settings
 from uslnet_core.pipeline.saliency import main_maps, make_saliency, map_part
 from uslnet_core.pipeline.scoring import images_to_score, score_split
+from uslnet_core.pipeline.student import STUDENT, TWO_LOOKS, load_student, train_student
 from uslnet_core.pipeline.training import load_segmenter, make_labels, train_iteration
 from uslnet_core.pipeline.variants import complete as complete_run
 from uslnet_core.pipeline.variants import vary
+from uslnet_core.profiles import METHODS
 from uslnet_core.runs import Run
-from uslnet_core.saliency.clusters import colour_clusters
-from uslnet_core.second_look import SecondLook, eightfold
-from uslnet_core.segmenter import Segmenter
 from uslnet_core.stages import Stage
 
-SHARED = ("01-data", "02-contrastive")
-PLUS = {"saliency": {"also": ("colour_clusters",)}, "uncertainty": {"low": 0.4, "high": 0.6}}
-AT_ONCE = 32  # images that are looked at together
-Look = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+SHARED = ("01-data/images", "02-contrastive")
+# What a look at the images by the first segmenter is, step by step.
+LOOKS: dict[str, dict[str, Any]] = {
+    "a second look": {"colour": 0.0, "appearance": False},
+    "… with colour": {"appearance": False},
+    "… and appearance": {},
+}
+# The last look with one part more, or one less.
+PARTS: dict[str, dict[str, Any]] = {
+    "as settled": {},
+    "without the second look": {"twice": False},
+    "without appearance": {"appearance": False},
+    "without colour clusters": {"colour": 0.0},
+    "colour clusters alone in the window": {"colour": 1.0},
+    "eight views": {"views": 8},
+    "a narrower window, 1.5": {"widen": 1.5},
+    "a wider window, 3": {"widen": 3.0},
+    "compact": {"compact": 1 / 64},
+    "holes filled": {"filled": True},
+    "darker or redder": {"darker": 1.0},
+    "hair painted over": {"shave": True},
+}
+
+
+def plus_of(run: Run, *, share: bool = True) -> Run:
+    """Open USL-plus as a variation of a run: its images and its encoders, and all else anew."""
+    return vary(run, "plus", SHARED if share else (), **(METHODS["usl-plus"] | {"method": "usl-plus"}))
 
 
 def steps(run: Run, *, complete: bool = True) -> Stage | None:
-    """Score each step past the paper, from maps cut at one half to a second look, as ``tables/steps/<split>``.
+    """Score each step past the paper, from maps cut at one half to the last look, as ``tables/steps/<split>``.
 
     Args:
         run: the run that is gone on from: its images and its encoders.
@@ -47,62 +67,106 @@ def steps(run: Run, *, complete: bool = True) -> Stage | None:
     """
     if complete:
         complete_run(run, 0)
-    plus = vary(run, "plus", SHARED if complete else (), **PLUS)
+    plus = plus_of(run, share=complete)
+    iterations = range(plus.config.refinement.iterations)
     if complete:
         make_saliency(plus)
         make_labels(plus)
-        trained = train_iteration(plus, 0)
-    elif found := finished(plus, run, SHARED):
-        trained = found[1]
+        trained = [train_iteration(plus, k) for k in iterations]
+        student = train_student(plus)
     else:
-        return None
+        found = [finished(plus, run, SHARED, k) for k in iterations]
+        if not all(found) or not plus.has(STUDENT):
+            return None
+        trained, student = [each[1] for each in found if each], plus.open(STUDENT)
     split = score_split(run)
-    images = images_to_score(plus, split)
-    size = ImageSet.open(images.folder).size
+    size = ImageSet.open(images_to_score(plus, split).folder).size
     models = [
         map_model("CCAM", map_part(plus, split, "ccam"), size),
         map_model("colour clusters", map_part(plus, split, "colour_clusters"), size),
         map_model("both", main_maps(plus, split), size),
-        segmenter_model("segmenter that learnt both", plus, trained, images),
+        map_model("both, and appearance", with_appearance(plus, split, main_maps(plus, split)), size),
+        looked("iteration 0", plus, split, trained[0], twice=False),
+        in_one_piece("… in one piece", plus, split, trained[0]),
+        *(looked(name, plus, split, trained[0], **changes) for name, changes in LOOKS.items()),
     ]
-    models += [Model(name, trained, partial(look_over, plus, split, trained, name)) for name in LOOKS]
+    for k, stage in enumerate(trained[1:], start=1):
+        models += [looked(f"iteration {k}, one look", plus, split, stage, twice=False)]
+        models += [looked(f"iteration {k}, two looks", plus, split, stage)]
+    models += [looked("student, one look", plus, split, student, twice=False)]
+    models += [looked("student, two looks", plus, split, student, **TWO_LOOKS.model_dump())]
     return score_models(run, "steps", split, models)
 
 
-def look_over(run: Run, split: str, trained: Stage, name: str) -> np.ndarray:
-    """Look at every image of a part in one of the ways of :data:`LOOKS`: (N, S, S) float32 in [0, 1]."""
-    images, fine = (
-        ImageSet.open(stage.folder) for stage in (images_to_score(run, split), prepare_fine_images(run, split))
-    )
-    fabric, out = fabric_of(run), []
-    look = LOOKS[name](build_look(run, load_segmenter(trained).to(fabric.device)))
-    for part in torch.arange(len(images)).split(AT_ONCE):
-        seen = (each.batch(part).to(fabric.device, memory_format=torch.channels_last) for each in (images, fine))
-        with torch.no_grad(), fabric.autocast():
-            out.append(look(*seen).float().cpu())
-        run.progress(name, int(part[-1]) + 1, len(images))
-    return torch.cat(out).numpy()
+def ablations(run: Run, *, complete: bool = True) -> Stage | None:
+    """Score the last look with one part more, or one less, as ``tables/parts/<split>``. Nothing is trained.
+
+    Args:
+        run: the run, as for :func:`steps`.
+        complete: make what :func:`steps` lacks; else ``None`` where it is not there.
+    """
+    if steps(run, complete=complete) is None:
+        return None
+    plus = plus_of(run, share=complete)
+    trained = plus.open(f"05-segmenter/iteration-{plus.config.refinement.iterations - 1}")
+    split = score_split(run)
+    models = [looked(name, plus, split, trained, **changes) for name, changes in PARTS.items()]
+    return score_models(run, "parts", split, models)
 
 
-def build_look(run: Run, model: Segmenter) -> SecondLook:
-    """Build both looks from a trained segmenter: eight views each, and of what is found the piece that UM takes."""
-    rules, threshold = run.config.uncertainty, run.config.evaluation.threshold
-    return SecondLook(eightfold(partial(probability, model)), partial(chosen, rules, threshold))
+def looked(name: str, run: Run, split: str, trained: Stage, **changes: Any) -> Model:
+    """Make a row of a way to look at images with a trained segmenter."""
+    varied = looking(run, **changes)
+
+    load = load_student if trained.name == STUDENT else load_segmenter
+
+    def maps() -> np.ndarray:
+        return look_over(varied, split, load(trained))
+
+    return Model(name, trained, maps, look_settings(varied.config))
 
 
-def probability(model: Segmenter, images: torch.Tensor) -> torch.Tensor:
-    """Give every pixel its probability of being lesion: (B, 3, S, S) to (B, S, S) float32."""
-    return torch.sigmoid(model(images.contiguous(memory_format=torch.channels_last)).float())
+def in_one_piece(name: str, run: Run, split: str, trained: Stage) -> Model:
+    """Make a row of one look, of which the piece is kept that the uncertainty module would choose."""
+    once, rules = looking(run, twice=False), run.config.uncertainty
+
+    def maps() -> np.ndarray:
+        probability = look_over(once, split, load_segmenter(trained))
+        return select_component(probability, run.config.evaluation.threshold, rules)
+
+    return Model(name, trained, maps, {"rules": rules.settings()})
 
 
-def chosen(rules: UncertaintyConfig, threshold: float, maps: torch.Tensor) -> torch.Tensor:
-    """Choose the lesion among the pieces above a threshold: (B, S, S) to bool."""
-    return torch.from_numpy(select_component(maps.float().cpu().numpy(), threshold, rules)).to(maps.device)
+def looking(run: Run, **changes: Any) -> Run:
+    """Open the same run with another way to look at images."""
+    look = run.config.look.model_copy(update=changes)
+    return replace(run, config=run.config.model_copy(update={"look": look}))
 
 
-LOOKS: dict[str, Callable[[SecondLook], Look]] = {
-    "eight views": lambda look: lambda images, fine: look.predict(images),
-    "one piece": lambda look: lambda images, fine: look.first(images),
-    "a second look": lambda look: look,
-    "a second look, with colour": lambda look: replace(look, beside=colour_clusters),
-}
+def labels_of(run: Run) -> Sequence[Stage]:
+    """Open the stages that hold labels, in the order of the iterations that learnt from them.
+
+    Each holds labels.npy, keep.npy and images.csv of the training images.
+    """
+    later = [run.open(f"05-segmenter/iteration-{k}") for k in range(1, run.config.refinement.iterations)]
+    return [run.open("04-labels"), *later]
+
+
+def agreement(run: Run) -> list[dict[str, float]]:
+    """Say, of each iteration's labels, how sure they are and how far they agree with those before. No mask is read.
+
+    Returns:
+        A row an iteration: kept and certain, shares of the images and of their pixels; agreement, the mean Dice
+        between its foreground and that of the iteration before, over the training images.
+    """
+    rows, before = [], None
+    for stage in labels_of(run):
+        labels, keep = np.load(stage / "labels.npy", mmap_mode="r"), np.load(stage / "keep.npy")
+        found = labels == 2
+        row = {"kept": float(keep.mean()), "certain": float((labels != 1).mean())}
+        if before is not None:
+            both, all_of = (found & before).sum((1, 2)), found.sum((1, 2)) + before.sum((1, 2))
+            row["agreement"] = float(np.where(all_of > 0, 2 * both / np.maximum(all_of, 1), 1).mean())
+        rows.append(row)
+        before = found
+    return rows

@@ -1,4 +1,4 @@
-"""Maps that are there, in one: of several encoders, as the paper has it, and of several sources, past it."""
+"""Maps that are there, in one: of several encoders, as the paper has it, of several sources, and with appearance."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from uslnet_core.pipeline.sources import BLENDS, FUSED
+from uslnet_core.data.images import ImageSet
+from uslnet_core.pipeline.sources import APPEARANCE, BLENDS, FUSED
 from uslnet_core.runs import Run
+from uslnet_core.saliency.appearance import appearance
 from uslnet_core.saliency.fuse import agreement, mean_maps, weighed_maps
 from uslnet_core.saliency.source import upsample
 from uslnet_core.stages import Stage
@@ -70,3 +72,30 @@ def blend(run: Run, split: str, name: str, parts: Sequence[Stage]) -> Stage:
         return {"agreement": agreed / count}
 
     return run.make(f"03-saliency/{name}/{split}", compute, settings={"seed": run.config.seed}, inputs=parts)
+
+
+def with_appearance(run: Run, split: str, maps: Stage) -> Stage:
+    """Let the two colours of each image decide beside maps that are there (``03-saliency/appearance-<source>``).
+
+    Args:
+        run: the run.
+        split: which images.
+        maps: the stage of the maps on this part.
+
+    Returns:
+        The stage: maps.npy, at the images' own size.
+    """
+    images = run.open(f"01-data/images/{split}")
+
+    def compute(folder: Path) -> None:
+        image_set, given = ImageSet.open(images.folder), np.load(maps / "maps.npy", mmap_mode="r")
+        shape = (len(image_set), image_set.size, image_set.size)
+        out = np.lib.format.open_memmap(folder / "maps.npy", "w+", np.float32, shape)
+        for part in torch.arange(len(image_set)).split(AT_ONCE):
+            some = upsample(torch.from_numpy(given[part.numpy()]), image_set.size)
+            out[part.numpy()] = appearance(image_set.batch(part), some).numpy()
+            run.progress("appearance", int(part[-1]) + 1, len(image_set))
+        out.flush()
+
+    name = f"03-saliency/{APPEARANCE}-{maps.name.split('/')[1]}/{split}"
+    return run.make(name, compute, settings={"seed": run.config.seed}, inputs=[images, maps])

@@ -104,9 +104,9 @@ def drawn_by(config: Config) -> dict[str, int]:
     return {"seed": config.seed} if config.dataset == "synthetic" else {}
 
 
-def image_size(run: Run, split: str | None = None) -> int:
+def image_size(run: Run, split: str | None = None, kind: str = "images") -> int:
     """Give the side in pixels that a part's images were decoded at; later notebooks follow it."""
-    return run.open(f"01-data/images/{split or train_split(run)}").manifest.settings["size"]
+    return run.open(f"01-data/{kind}/{split or train_split(run)}").manifest.settings["size"]
 
 
 def load_images(run: Run, split: str | None = None) -> ImageSet:

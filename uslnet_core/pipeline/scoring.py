@@ -17,11 +17,18 @@ from uslnet_core.data.registry import DATASETS
 from uslnet_core.errors import RunError
 from uslnet_core.evaluation import counts, score, summarise
 from uslnet_core.pipeline.features import fabric_of
-from uslnet_core.pipeline.images import drawn_by, image_size, prepare_images, refuse_skipped, source_digest
+from uslnet_core.pipeline.images import (
+    drawn_by,
+    image_size,
+    prepare_fine_images,
+    prepare_images,
+    refuse_skipped,
+    source_digest,
+)
+from uslnet_core.pipeline.looks import look_over, look_settings
 from uslnet_core.pipeline.saliency import load_maps, main_maps
 from uslnet_core.pipeline.training import load_segmenter
 from uslnet_core.runs import Run
-from uslnet_core.segmenter import predict
 from uslnet_core.stages import Stage
 
 
@@ -97,15 +104,16 @@ def evaluate(run: Run, split: str | None = None) -> Stage:
     def compute(folder: Path) -> dict[str, Any]:
         maps = {"Model 1": load_maps(saliency, image_set.size)}
         for k, stage in enumerate(iterations):
-            maps[model_name(k)] = predict(load_segmenter(stage), image_set, fabric, progress=run.progress)
+            maps[model_name(k)] = look_over(run, split, load_segmenter(stage))
         return write_scores(run, split, maps, image_set, masks, folder)
 
-    inputs = [images, saliency, *iterations, *([masks] if masks else [])]
+    fine = [prepare_fine_images(run, split)] if config.look.twice else []
+    inputs = [images, saliency, *iterations, *fine, *([masks] if masks else [])]
     settings = {
         "evaluation": config.evaluation.model_dump(mode="json", exclude={"split"}),
         "split": split,
         "precision": fabric.strategy.precision.precision,
-    }
+    } | look_settings(config)
     return run.make(f"07-evaluation/{split}", compute, settings=settings, inputs=inputs, device=str(fabric.device))
 
 

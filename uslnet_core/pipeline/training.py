@@ -9,19 +9,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from lightning_fabric import Fabric
 
 from uslnet_core.checkpoints import DiskKeeper
-from uslnet_core.config import LabelsConfig, UncertaintyConfig
+from uslnet_core.config import LabelsConfig, UncertaintyConfig, configure
 from uslnet_core.data.images import ImageSet
 from uslnet_core.errors import ConfigError, RunError
+from uslnet_core.inference import Predictor
 from uslnet_core.labels import make_labels as label_batch
-from uslnet_core.pipeline.features import common_settings, empty_encoder, fabric_of, load_encoder, method_of
-from uslnet_core.pipeline.images import image_size, train_split
+from uslnet_core.pipeline.features import as_fields, common_settings, empty_encoder, fabric_of, load_encoder, method_of
+from uslnet_core.pipeline.images import image_size, load_images, prepare_fine_images, train_split
+from uslnet_core.pipeline.looks import build_look, look_over, look_settings, seen_twice
 from uslnet_core.pipeline.saliency import MAIN, encoder_settings, load_saliency
 from uslnet_core.pipeline.weights import load_weights, save_weights
 from uslnet_core.refine import train_segmenter
 from uslnet_core.runs import Run
-from uslnet_core.segmenter import Segmenter, predict
+from uslnet_core.segmenter import Segmenter
 from uslnet_core.stages import Stage, peek, read_stage, stale_reason
 
 LABEL_BATCH = 64
@@ -80,8 +83,8 @@ def write_labels(
     return {"kept": int(kept.sum()), "images": len(kept), "certain": float(certain.mean())}
 
 
-def load_labels(stage: Stage) -> tuple[np.ndarray, np.ndarray]:
-    """Load labels (N, S, S) uint8 (twice the pseudo-label) and keep flags (N,) bool of a stage."""
+def load_labels(stage: Stage | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Load labels (N, S, S) uint8 (twice the pseudo-label) and keep flags (N,) bool of a stage, or of its folder."""
     return np.load(stage / "labels.npy", mmap_mode="r"), np.load(stage / "keep.npy")
 
 
@@ -107,21 +110,34 @@ def train_iteration(run: Run, iteration: int) -> Stage:
     if config.labels.kind != "uncertain" and iteration:
         raise ConfigError(f"{config.labels.kind} labels are for iteration 0; refinement takes three-way ones.")
     refinement["epochs"] = config.refinement.epochs if iteration else config.refinement.first_epochs
+    twice = bool(iteration) and config.look.twice
+    fine = [prepare_fine_images(run, train_split(run))] if twice else []
 
     def compute(folder: Path) -> dict[str, Any]:
-        image_set, facts = ImageSet.open(images.folder), {}
-        if iteration:
-            probability = predict(load_segmenter(before), image_set, fabric, progress=run.progress)
-            facts = write_labels(probability, config.uncertainty, folder)
-            labels, keep = np.load(folder / "labels.npy"), np.load(folder / "keep.npy")
-        else:
-            labels, keep = load_labels(before)
+        facts = {}
+        if twice:
+            facts = write_fine_labels(run, load_segmenter(before), folder)
+        elif iteration:
+            maps = look_over(run, train_split(run), load_segmenter(before))
+            facts = write_labels(maps, config.uncertainty, folder)
+        labels, keep = load_labels(folder if iteration else before)
+        if twice:
+            labels = np.load(folder / "fine-labels.npy", mmap_mode="r")
         if iteration and config.refinement.warm_start:
             model = load_segmenter(before)
         else:
             model = fresh_segmenter(run, iteration)
         trained = train_segmenter(
-            model, image_set, labels, keep, config, fabric, iteration=iteration, progress=run.progress, keeper=keeper
+            model,
+            ImageSet.open((fine[0] if twice else images).folder),
+            labels,
+            keep,
+            config,
+            fabric,
+            iteration=iteration,
+            size=image_size(run) if twice else None,
+            progress=run.progress,
+            keeper=keeper,
         )
         save_weights(trained.model, folder / "segmenter.safetensors")
         trained.history.to_csv(folder / "history.csv", index=False)
@@ -134,10 +150,35 @@ def train_iteration(run: Run, iteration: int) -> Stage:
         "size": image_size(run),
     }
     if iteration:
-        settings["uncertainty"] = config.uncertainty.settings()
-    return run.make(
-        name, compute, settings=settings, inputs=[images, features, before], device=str(fabric.device), keeper=keeper
-    )
+        settings |= {"uncertainty": config.uncertainty.settings()} | look_settings(config)
+    inputs = [images, features, before, *fine]
+    return run.make(name, compute, settings=settings, inputs=inputs, device=str(fabric.device), keeper=keeper)
+
+
+def write_fine_labels(run: Run, model: Segmenter, folder: Path) -> dict[str, Any]:
+    """Look twice at the training images and write the uncertainty module's labels of what is seen.
+
+    Args:
+        run: the run.
+        model: the segmenter before.
+        folder: gets what :func:`write_labels` writes, and fine-labels.npy, at the size of the fine images.
+
+    Returns:
+        Facts: kept images, certain share.
+    """
+    split = train_split(run)
+    count, size = len(load_images(run)), image_size(run)
+    finer = image_size(run, split, "fine-images")
+    maps = np.empty((count, size, size), dtype=np.float32)
+    fine = np.lib.format.open_memmap(folder / "fine-labels.npy", "w+", np.uint8, (count, finer, finer))
+    done = 0
+    for (seen, windows), look in seen_twice(run, split, model):
+        some = slice(done, done := done + len(seen))
+        maps[some] = look.whole(seen, windows, size).numpy()
+        labels = label_batch(look.whole(seen, windows, finer), run.config.uncertainty).label
+        fine[some] = (labels * 2).to(torch.uint8).numpy()
+    fine.flush()
+    return write_labels(maps, run.config.uncertainty, folder)
 
 
 def starting_encoder(run: Run) -> str:
@@ -211,3 +252,26 @@ def last_segmenter(run_folder: Path) -> tuple[Segmenter, Stage]:
     stage = read_stage(run_folder, max(current, key=lambda name: int(name.rpartition("-")[2])))
     assert stage is not None
     return load_segmenter(stage), stage
+
+
+def last_predictor(run_folder: Path, fabric: Fabric, threshold: float | None = None) -> tuple[Predictor, Stage]:
+    """Load what a run hands out, ready to be used: its last segmenter, which looks as it learnt to.
+
+    Args:
+        run_folder: the folder of a run.
+        fabric: device and precision.
+        threshold: probability above is lesion; by default as the run says.
+
+    Returns:
+        The predictor and the segmenter's stage.
+
+    Raises:
+        RunError: as :func:`last_segmenter`.
+    """
+    model, stage = last_segmenter(run_folder)
+    made = stage.manifest.config
+    cut = made["evaluation"]["threshold"] if threshold is None else threshold
+    sections = {name: as_fields(made[name]) for name in ("look", "uncertainty") if name in made}
+    config = configure(**sections, evaluation={"threshold": cut})
+    look = build_look(config, model.to(fabric.device)) if config.look.twice else None
+    return Predictor(model, stage.manifest.settings["size"], fabric, cut, look), stage

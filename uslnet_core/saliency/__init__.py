@@ -3,6 +3,7 @@
 A source takes images and gives maps; `map_images` runs any of them over a set. CCAM is the method's own.
 """
 
+from uslnet_core.saliency.appearance import appearance
 from uslnet_core.saliency.ccam import CCAM, TrainedCCAM, saliency_maps, train_ccam
 from uslnet_core.saliency.clusters import colour_clusters
 from uslnet_core.saliency.colour import colour_distance
@@ -20,6 +21,7 @@ __all__ = [
     "Source",
     "TrainedCCAM",
     "agreement",
+    "appearance",
     "check_maps",
     "colour_clusters",
     "colour_distance",

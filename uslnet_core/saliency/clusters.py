@@ -28,12 +28,8 @@ def colour_clusters(images: Tensor) -> Tensor:
         (B, S, S) float32 in [0, 1]: d² to skin over the sum of d² to skin and to lesion, the membership of fuzzy
         c-means (Bezdek 1981, exponent 2). 0 on frames and charts, and everywhere on an image of a single colour.
     """
-    lab = to_lab(images)
-    skin_or_lesion = ~(find_frame(lab) | find_charts(lab))  # (B, S, S)
-    clear = torch.from_numpy(skin_or_lesion)
-    ring = clear & ~torch.from_numpy(_shrink(skin_or_lesion, RING))
-    colour = torch.from_numpy(_blur(lab, skin_or_lesion & ~find_hair(lab))).double()  # (B, S, S, 3)
-    colour = even_light(colour, clear)
+    colour, clear = even_colours(images)
+    ring = clear & ~torch.from_numpy(_shrink(clear.numpy(), RING))
     centres = two_means(colour, clear, ring)  # (B, 2, 3)
     squares = (colour[..., None, :] - centres[:, None, None]).square().sum(-1)  # (B, S, S, 2)
     second = squares[..., 0] / squares.sum(-1).clamp_min(1e-6)
@@ -43,6 +39,22 @@ def colour_clusters(images: Tensor) -> Tensor:
     lesion = torch.where((1 - 2 * share + darker < 0)[:, None, None], 1 - second, second)
     two = gap.norm(dim=1) > ALIKE
     return torch.where(two[:, None, None] & clear, lesion, 0).float().to(images.device)
+
+
+def even_colours(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the colours of skin and lesion: in even light, blurred a little, hair filled in, and where they are to see.
+
+    Args:
+        images: (B, 3, S, S) float32 in [0, 1], sRGB.
+
+    Returns:
+        (B, S, S, 3) float64, CIE Lab, and (B, S, S) bool, False on frames and charts. Both on the CPU.
+    """
+    lab = to_lab(images)
+    clear = ~(find_frame(lab) | find_charts(lab))  # (B, S, S)
+    blurred = _blur(lab, clear & ~find_hair(lab))  # (B, S, S, 3)
+    clear = torch.from_numpy(clear)
+    return even_light(torch.from_numpy(blurred).double(), clear), clear
 
 
 def even_light(colour: Tensor, clear: Tensor) -> Tensor:

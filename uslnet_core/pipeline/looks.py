@@ -1,0 +1,112 @@
+"""How a trained segmenter looks at images: once, as in the paper, or twice, past it. Imports no masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from uslnet_core.config import Config, LookConfig, UncertaintyConfig
+from uslnet_core.data.images import ImageSet
+from uslnet_core.labels import select_component
+from uslnet_core.pipeline.features import fabric_of
+from uslnet_core.pipeline.images import prepare_fine_images
+from uslnet_core.priors import compact, darker_or_redder, filled, without_hair
+from uslnet_core.runs import Run
+from uslnet_core.saliency.appearance import appearance
+from uslnet_core.saliency.clusters import colour_clusters
+from uslnet_core.second_look import Predict, SecondLook, eightfold
+from uslnet_core.segmenter import Segmenter, predict
+
+AT_ONCE = 32  # images that are looked at together
+
+
+def build_look(config: Config, model: Segmenter) -> SecondLook:
+    """Build both looks from a trained segmenter, as a run is configured.
+
+    Args:
+        config: its sections look, uncertainty (which piece is the lesion) and evaluation (the threshold).
+        model: on the device that the images will be on.
+    """
+    options, threshold = config.look, config.evaluation.threshold
+    once = partial(probability, model)
+    if options.shave:
+        once = partial(shaved, once)
+    return SecondLook(
+        eightfold(once) if options.views == 8 else once,
+        partial(chosen, config.uncertainty, threshold),
+        colour_clusters if options.colour else None,
+        options.colour,
+        options.widen,
+        partial(settled, options, threshold),
+    )
+
+
+def shaved(predict: Predict, images: torch.Tensor) -> torch.Tensor:
+    """Predict from images whose hair is painted over; colours leave it out by themselves."""
+    return predict(without_hair(images))
+
+
+def settled(options: LookConfig, threshold: float, images: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+    """Make of the maps of windows, (B, S, S), what appearance and the terms in use say."""
+    if options.appearance:
+        maps = appearance(images, maps)
+    if options.darker:
+        maps = darker_or_redder(images, maps, options.darker)
+    if options.compact:
+        maps = compact(maps, options.compact)
+    return filled(maps, threshold) if options.filled else maps
+
+
+def look_settings(config: Config) -> dict[str, Any]:
+    """Give what a second look hangs on besides the segmenter, as JSON values: nothing where one look is all."""
+    if not config.look.twice:
+        return {}
+    return config.look.settings() | {"rules": config.uncertainty.settings()}
+
+
+def probability(model: Segmenter, images: torch.Tensor) -> torch.Tensor:
+    """Give every pixel its probability of being lesion: (B, 3, S, S) to (B, S, S) float32."""
+    return torch.sigmoid(model(images.contiguous(memory_format=torch.channels_last)).float())
+
+
+def chosen(rules: UncertaintyConfig, threshold: float, maps: torch.Tensor) -> torch.Tensor:
+    """Choose the lesion among the pieces above a threshold: (B, S, S) to bool."""
+    return torch.from_numpy(select_component(maps.float().cpu().numpy(), threshold, rules)).to(maps.device)
+
+
+def seen_twice(run: Run, split: str, model: Segmenter) -> Iterator[tuple[torch.Tensor, SecondLook]]:
+    """Look twice at every image of a part, some at a time.
+
+    Args:
+        run: the run; the part's images are there.
+        split: which part.
+        model: a trained segmenter.
+
+    Yields:
+        What :meth:`~uslnet_core.second_look.SecondLook.seen` gives, on the CPU, and the look that puts it back.
+    """
+    fabric = fabric_of(run)
+    images, fine = ImageSet.open(run.open(f"01-data/images/{split}").folder), prepare_fine_images(run, split)
+    look, fine = build_look(run.config, model.to(fabric.device).eval()), ImageSet.open(fine.folder)
+    for part in torch.arange(len(images)).split(AT_ONCE):
+        batch, finer = (each.batch(part).to(fabric.device) for each in (images, fine))
+        with torch.no_grad(), fabric.autocast():
+            maps, windows = look.seen(batch, finer)
+        yield (maps.float().cpu(), windows.cpu()), look
+        run.progress("second look", int(part[-1]) + 1, len(images))
+
+
+def look_over(run: Run, split: str, model: Segmenter) -> np.ndarray:
+    """Map every image of a part with a trained segmenter, looking once or twice as the run is configured.
+
+    Returns:
+        (N, S, S) float32 in [0, 1].
+    """
+    images = ImageSet.open(run.open(f"01-data/images/{split}").folder)
+    if not run.config.look.twice:
+        return predict(model, images, fabric_of(run), progress=run.progress)
+    return np.concatenate([look.whole(*seen, images.size).numpy() for seen, look in seen_twice(run, split, model)])

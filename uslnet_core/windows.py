@@ -1,0 +1,116 @@
+"""Windows: squares laid around a lesion, cut out of images, brought to one size, and put back (past the paper)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from uslnet_core.errors import DataError
+
+LEAST = 1 / 8  # side of the smallest window, share of the image's: what is enlarged more shows no more
+
+
+def windows_around(masks: Tensor, widen: float = 1.5) -> Tensor:
+    """Lay a square window around what is set in each mask, inside the image.
+
+    Args:
+        masks: (B, S, S) bool.
+        widen: side of the window over the longer side of what is set, 1 or more.
+
+    Returns:
+        (B, 3) float64: left edge, top edge and side in pixels. The side is S / 8 at least and S at most, and S where
+        nothing is set.
+
+    Raises:
+        DataError: the masks are no squares, or ``widen`` is below 1.
+    """
+    if masks.ndim != 3 or masks.shape[1] != masks.shape[2]:
+        raise DataError(f"Windows are laid around masks of shape (B, S, S), but got {tuple(masks.shape)}.")
+    if not widen >= 1:
+        raise DataError(f"widen is {widen}, but a window must hold what it is laid around: give 1 or more.")
+    size = masks.shape[1]
+    left, right = _ends(masks.any(dim=1))
+    top, bottom = _ends(masks.any(dim=2))
+    side = (widen * torch.maximum(right - left, bottom - top)).clamp(LEAST * size, size)
+    side = torch.where(masks.flatten(1).any(1), side, float(size))
+    corners = [
+        ((low + high - side) / 2).clamp_min(0).minimum(size - side) for low, high in ((left, right), (top, bottom))
+    ]
+    return torch.stack([*corners, side], dim=1)
+
+
+def random_windows(masks: Tensor, rng: torch.Generator, *, whole: float = 0.5, tight: float = 1.25) -> Tensor:
+    """Draw a window for each mask to learn from: the whole image, or anything between it and what is set.
+
+    Args:
+        masks: (B, S, S) bool.
+        rng: stream of the random numbers, on the CPU.
+        whole: share of the windows that are the whole image.
+        tight: side of the smallest window over the longer side of what is set, 1 or more.
+
+    Returns:
+        (B, 3), as :func:`windows_around` gives them; what is set lies inside.
+    """
+    size, least = masks.shape[1], windows_around(masks, tight).cpu()
+    drawn = torch.rand(len(masks), 4, generator=rng, dtype=torch.float64)
+    side = least[:, 2] + (size - least[:, 2]) * drawn[:, 0]
+    corners = []
+    for axis in (0, 1):
+        first = (least[:, axis] + least[:, 2] - side).clamp_min(0)
+        last = torch.minimum(least[:, axis], size - side)
+        corners.append(first + (last - first).clamp_min(0) * drawn[:, 1 + axis])
+    all_of_it = torch.tensor([0.0, 0.0, size], dtype=torch.float64)
+    return torch.where((drawn[:, 3] < whole)[:, None], all_of_it, torch.stack([*corners, side], dim=1))
+
+
+def _ends(seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Find where (B, S) bool begins to be set and where it has ceased to be, (B,) float64 each."""
+    first, after = seen.int().argmax(1), seen.shape[1] - seen.flip(1).int().argmax(1)
+    return first.double(), after.double()
+
+
+def crop(images: Tensor, windows: Tensor, size: int, of: int, mode: str = "bilinear") -> Tensor:
+    """Cut a window out of each image and bring it to one size.
+
+    Args:
+        images: (B, C, F, F) float32; they may be finer than what the windows were laid around.
+        windows: (B, 3), as :func:`windows_around` gives them.
+        size: side of the result, pixels.
+        of: S, the side that the windows are measured in.
+        mode: ``bilinear``, or ``nearest`` for labels, between which there is nothing.
+
+    Returns:
+        (B, C, size, size) float32.
+    """
+    if not len(images):
+        return images.new_zeros(0, images.shape[1], size, size)
+    left, top, side = (windows / of).unbind(1)
+    theta = torch.zeros(len(images), 2, 3, dtype=torch.float64)
+    theta[:, 0, 0] = theta[:, 1, 1] = side
+    theta[:, 0, 2], theta[:, 1, 2] = 2 * left + side - 1, 2 * top + side - 1
+    grid = F.affine_grid(theta.float().to(images.device), [*images.shape[:2], size, size], align_corners=False)
+    return F.grid_sample(images, grid, mode=mode, padding_mode="border", align_corners=False)
+
+
+def put_back(maps: Tensor, windows: Tensor, outside: Tensor) -> Tensor:
+    """Put maps of windows back where they were cut out, bilinearly.
+
+    Args:
+        maps: (B, s, s) float32, of the windows.
+        windows: (B, 3), as :func:`windows_around` gives them.
+        outside: (B, S, S) float32, what stands outside the windows.
+
+    Returns:
+        (B, S, S) float32.
+    """
+    if not len(maps):
+        return outside
+    size = outside.shape[1]
+    left, top, side = (windows / size).unbind(1)
+    theta = torch.zeros(len(maps), 2, 3, dtype=torch.float64)
+    theta[:, 0, 0] = theta[:, 1, 1] = 1 / side
+    theta[:, 0, 2], theta[:, 1, 2] = (1 - 2 * left - side) / side, (1 - 2 * top - side) / side
+    grid = F.affine_grid(theta.float().to(maps.device), [len(maps), 1, size, size], align_corners=False)
+    inside = F.grid_sample(maps[:, None], grid, mode="bilinear", padding_mode="border", align_corners=False)[:, 0]
+    return torch.where((grid.abs() <= 1).all(-1), inside, outside)
