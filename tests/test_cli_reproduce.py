@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from uslnet_core import reproduce
 from uslnet_core.cli import app
-from uslnet_core.cli_reproduce import NAMES, whole_numbers
+from uslnet_core.cli_reproduce import BEYOND, NAMES, whole_numbers
 from uslnet_core.errors import ConfigError
 
 
@@ -36,7 +36,7 @@ def call(*arguments):
 
 
 def test_names_are_those_of_the_items():
-    assert set(NAMES) == set(reproduce.ITEMS)
+    assert {*NAMES, *BEYOND} == set(reproduce.ITEMS)
 
 
 def test_options_reach_the_item_and_files_are_written(asked, tmp_path):

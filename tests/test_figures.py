@@ -88,13 +88,25 @@ def every_figure(b: dict, scores: pd.DataFrame) -> dict[str, tuple]:
         "summary": (lambda: figures.summary_plot(summary, comparison=paper), 4),
         "spread": (lambda: figures.spread_plot(scores, summary=summary), 1),
         "histogram": (lambda: figures.saliency_histogram(b["saliency"]), 1),
+        "second look": (
+            lambda: figures.second_look(
+                b["images"],
+                np.tile([2.0, 3.0, 10.0], (N, 1)),
+                b["images"][:, :16, :16],
+                {"one": b["saliency"], "other": b["saliency"]},
+                b["prediction"],
+                truth=b["truth"],
+                names=list("abcde"),
+            ),
+            4 * N,
+        ),
         "health": (lambda: figures.health_curves({"simclr": HEALTH, "an older one": HEALTH.drop(columns="top1")}), 6),
     }
 
 
 NAMES = [
     "outlines", "saliency", "three_way", "iterations", "over_under", "over_under of models", "views", "regions",
-    "curves", "loss", "summary", "spread", "histogram", "health",
+    "curves", "loss", "summary", "spread", "histogram", "second look", "health",
 ]  # fmt: skip
 
 

@@ -27,7 +27,7 @@ DEVICE = "USLNET_DEVICE"  # the command line's choice of device, for the kernels
 DATA = "USLNET_DATA"  # where datasets are, unless --data says otherwise
 RUNS = "USLNET_RUNS"  # where runs are, unless --runs says otherwise
 WEIGHTS = "USLNET_WEIGHTS"  # where public checkpoints are
-# What each notebook needs from earlier ones. 00 needs nothing; 14 takes any trained run.
+# What each notebook needs from earlier ones. 00 needs nothing; 14 takes a trained run, or the student that ships.
 READS = {
     "00": [],
     "01": [],
@@ -40,7 +40,8 @@ READS = {
     "09": ["01", "02", "03", "04", "05", "06"],
     "10": ["01", "02", "03"],
     "11": ["01", "02", "03", "04", "05", "06"],
-    "14": ["06"],
+    "14": [],
+    "15": ["01", "02"],
 }
 
 
@@ -210,6 +211,7 @@ def made_by(run: Run, number: str, iterations: int | None = None) -> set[str]:
         "09": {f"tables/table-8/{part}"},
         "10": {f"tables/table-9/{part}"},
         "11": {f"tables/figure-9/{part}", f"tables/options/{part}"},
+        "15": {f"tables/steps/{part}", f"tables/parts/{part}"},
     }.get(number, set())
 
 

@@ -270,7 +270,7 @@ def say_stale(folder: Path, *, changed: bool) -> None:
 @app.command()
 def segment(
     paths: Annotated[list[Path], typer.Argument(help="image files, or folders of them")],
-    run: Annotated[str, typer.Option(help="a run's name, or its folder")] = "synthetic-quick",
+    run: Annotated[str, typer.Option(help="a run's name, or its folder (default: the student that ships)")] = "",
     out_folder: Annotated[Path, typer.Option("--out", help="where masks, overlays and the table go")] = Path(
         "segmented"
     ),
@@ -278,19 +278,24 @@ def segment(
     device: Device = "auto",
     strict: Strict = False,
 ) -> None:
-    """Segment images at their own size with a trained run: masks, overlays, segmentation.csv."""
+    """Segment images at their own size: masks, overlays, segmentation.csv. With no training, or by a run of yours."""
     from uslnet_core import pipeline
     from uslnet_core.compute import make_fabric
     from uslnet_core.config import ComputeConfig
     from uslnet_core.inference import segment_files
 
     check_choice("device", device, ("auto", "cpu", "gpu"))
-    predictor, stage = pipeline.last_predictor(find_run(run, runs), make_fabric(ComputeConfig(device=device)))
+    fabric, stage = make_fabric(ComputeConfig(device=device)), None
+    if run:
+        predictor, stage = pipeline.last_predictor(find_run(run, runs), fabric)
+    else:
+        predictor = pipeline.shipped_predictor(fabric)
     with bars() as report:
         table = segment_files(paths, out_folder, predictor, strict=strict, progress=report)
     done, doubtful = int(table["mask"].notna().sum()), table[table["warning"] != ""]
-    out.print(f"{done} of {len(table)} images segmented with {stage.name} of {run}, into {out_folder}")
-    if stage.manifest.config["dataset"] == "synthetic":
+    by = f"{stage.name} of {run}" if stage else f"the student that ships ({pipeline.read_card()['trained on']})"
+    out.print(f"{done} of {len(table)} images segmented with {by}, into {out_folder}")
+    if stage and stage.manifest.config["dataset"] == "synthetic":
         out.print(
             "This run has seen drawn images only: on real ones, train on real ones first (uslnet book --dataset …)."
         )
@@ -337,6 +342,23 @@ def record(
 
     run = books.open_run(**common_parameters(dataset, profile, data, seed, name, runs, method))
     out.print(f"Recorded: {keep(run, books.project_root() / 'book' / 'results')}")
+
+
+@app.command()
+def ship(
+    dataset: Dataset = "isic2017",
+    profile: Profile = "workshop",
+    data: Data = "",
+    seed: Seed = 0,
+    name: Name = "",
+    runs: Runs = "",
+) -> None:
+    """Put a run's student into the package, for `uslnet segment`; `uslnet reproduce steps` trains it."""
+    from uslnet_core import book as books
+    from uslnet_core import pipeline
+
+    run = books.open_run(**common_parameters(dataset, profile, data, seed, name, runs))
+    out.print(f"Ships from now on: {pipeline.ship(pipeline.plus_of(run, share=False))}")
 
 
 @app.command()

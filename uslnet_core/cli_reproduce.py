@@ -16,13 +16,16 @@ from uslnet_core.terminal import bars, err, out, say
 if TYPE_CHECKING:
     import pandas as pd
 
+    from uslnet_core.runs import Run
+
 NAMES = ("table-8", "table-9", "table-10", "figure-1", "figure-7", "figure-8", "figure-9", "options")
+BEYOND = ("steps", "parts")  # past the paper: on the run's own encoders, and no part of `all`
 ENCODERS = get_args(Method)  # table 9 compares all three, at any profile
 WITH_EPOCHS = ("figure-9", "options")
 
 
 def reproduce(
-    item: Annotated[str, typer.Argument(help=f"{', '.join(NAMES)}, or all")],
+    item: Annotated[str, typer.Argument(help=f"{', '.join(NAMES)}, or all; past the paper: {', '.join(BEYOND)}")],
     dataset: Annotated[str, typer.Option(help="synthetic, isic2017, isic2018, ph2 or folder")] = "synthetic",
     profile: Annotated[str, typer.Option(help="quick, workshop or paper")] = "quick",
     data: Annotated[str, typer.Option(help="folder that holds the dataset (default: USLNET_DATA, else data/)")] = "",
@@ -43,7 +46,7 @@ def reproduce(
     from uslnet_core.errors import DataError
     from uslnet_core.stages import base_seed
 
-    check_choice("table or figure", item, [*NAMES, "all"])
+    check_choice("table or figure", item, [*NAMES, *BEYOND, "all"])
     check_choice("device", device, ("auto", "cpu", "gpu"))
     numbers, names = whole_numbers(seeds), encoder_names(encoders)
     places = {"data": str(book.data_folder(data)), "runs": str(book.runs_folder(runs))}
@@ -57,8 +60,7 @@ def reproduce(
     with bars() as report:
         run = replace(run, progress=report)
         for each in NAMES if item == "all" else [item]:
-            compared = names or reproduce.usual_encoders(run, every=each == "table-9")
-            lines = reproduce.open_lines(run, compared, iterations, numbers)
+            lines = reproduce.open_lines(run, *line_for(each, run, names, iterations), numbers)
             options: dict[str, Any] = {"epochs": epochs} if each in WITH_EPOCHS else {}
             found = reproduce.ITEMS[each][0](lines, **options)
             if not found.tables and not found.figures:
@@ -69,7 +71,8 @@ def reproduce(
             told = reproduce.caption(lines, found.stages, reproduce.part_of(each, run))
             files = reproduce.save(found, folder, each, told)
             if record:
-                kept = book.project_root() / "book" / "results" / f"{run.folder.name}-ablations"
+                what = "usl-plus" if each in BEYOND else "ablations"
+                kept = book.project_root() / "book" / "results" / f"{run.folder.name}-{what}"
                 reproduce.record(each, lines, found, kept)
             for what, frame in found.tables.items():
                 out.print(as_table(f"{each}: {what}" if what != each.replace("-", " ") else what, frame))
@@ -81,6 +84,15 @@ def reproduce(
                 heads = lines[seed].open("03-saliency/main").manifest.facts["orientation"]
                 for who, warning in ((who, head["warning"]) for who, head in heads.items() if head["warning"]):
                     say(err, "Warning:", "yellow", f"seed {seed}, CCAM on {who}: {warning}")
+
+
+def line_for(item: str, run: Run, names: list[str] | None, iterations: int | None) -> tuple[Any, int | None]:
+    """Choose the encoders and the number of iterations that an item stands on."""
+    from uslnet_core import pipeline, reproduce
+
+    if item in BEYOND:
+        return names or pipeline.main_encoders(run), 1
+    return names or reproduce.usual_encoders(run, every=item == "table-9"), iterations
 
 
 def whole_numbers(text: str) -> list[int]:

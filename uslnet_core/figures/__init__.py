@@ -8,6 +8,7 @@ settings is changed. Each function's description says what to notice in its pict
 from uslnet_core.figures.ablation import ablation_plot, iteration_plot, threshold_plot
 from uslnet_core.figures.examples import Examples, choose_examples
 from uslnet_core.figures.health import health_curves
+from uslnet_core.figures.looks import second_look
 from uslnet_core.figures.mistakes import over_under
 from uslnet_core.figures.outlines import draw_outline, outline
 from uslnet_core.figures.pictures import (
@@ -79,6 +80,7 @@ __all__ = [
     "region_picture",
     "saliency_histogram",
     "saliency_over",
+    "second_look",
     "spread_plot",
     "style",
     "summary_plot",

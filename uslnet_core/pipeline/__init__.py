@@ -34,7 +34,7 @@ from uslnet_core.pipeline.images import (
     source_digest,
     train_split,
 )
-from uslnet_core.pipeline.looks import look_over
+from uslnet_core.pipeline.looks import look_over, taken_apart
 from uslnet_core.pipeline.saliency import (
     build_source,
     heads_of,
@@ -59,6 +59,7 @@ from uslnet_core.pipeline.scoring import (
     score_table,
     truth_sources,
 )
+from uslnet_core.pipeline.shipped import predictor_at_hand, read_card, ship, shipped_predictor
 from uslnet_core.pipeline.sources import source_name, source_title
 from uslnet_core.pipeline.student import TWO_LOOKS, load_student, train_student
 from uslnet_core.pipeline.training import (
@@ -124,10 +125,12 @@ __all__ = [
     "model_name",
     "options",
     "plus_of",
+    "predictor_at_hand",
     "prepare_fine_images",
     "prepare_images",
     "prepare_masks",
     "public_file",
+    "read_card",
     "refine",
     "refuse_skipped",
     "save_weights",
@@ -135,6 +138,8 @@ __all__ = [
     "score_native",
     "score_split",
     "score_table",
+    "ship",
+    "shipped_predictor",
     "source_digest",
     "source_name",
     "source_title",
@@ -142,6 +147,7 @@ __all__ = [
     "steps",
     "table_8",
     "table_9",
+    "taken_apart",
     "train_iteration",
     "train_split",
     "train_student",

@@ -29,9 +29,9 @@ from uslnet_core.stages import Stage
 SHARED = ("01-data/images", "02-contrastive")
 # What a look at the images by the first segmenter is, step by step.
 LOOKS: dict[str, dict[str, Any]] = {
-    "a second look": {"colour": 0.0, "appearance": False},
-    "… with colour": {"appearance": False},
-    "… and appearance": {},
+    "iteration 0, second look": {"colour": 0.0, "appearance": False},
+    "iteration 0, and colour": {"appearance": False},
+    "iteration 0, and appearance": {},
 }
 # The last look with one part more, or one less.
 PARTS: dict[str, dict[str, Any]] = {
@@ -51,8 +51,11 @@ PARTS: dict[str, dict[str, Any]] = {
 
 
 def plus_of(run: Run, *, share: bool = True) -> Run:
-    """Open USL-plus as a variation of a run: its images and its encoders, and all else anew."""
-    return vary(run, "plus", SHARED if share else (), **(METHODS["usl-plus"] | {"method": "usl-plus"}))
+    """Open USL-plus as a variation of a run: its images and encoders, and all else anew; in quick two iterations."""
+    changes = METHODS["usl-plus"] | {"method": "usl-plus"}
+    if run.config.profile == "quick":  # where a third would cost more than it shows
+        changes["refinement"] = changes["refinement"] | {"iterations": 2}
+    return vary(run, "plus", SHARED if share else (), **changes)
 
 
 def steps(run: Run, *, complete: bool = True) -> Stage | None:
@@ -87,14 +90,14 @@ def steps(run: Run, *, complete: bool = True) -> Stage | None:
         map_model("both", main_maps(plus, split), size),
         map_model("both, and appearance", with_appearance(plus, split, main_maps(plus, split)), size),
         looked("iteration 0", plus, split, trained[0], twice=False),
-        in_one_piece("… in one piece", plus, split, trained[0]),
+        in_one_piece("iteration 0, one piece", plus, split, trained[0]),
         *(looked(name, plus, split, trained[0], **changes) for name, changes in LOOKS.items()),
     ]
     for k, stage in enumerate(trained[1:], start=1):
-        models += [looked(f"iteration {k}, one look", plus, split, stage, twice=False)]
-        models += [looked(f"iteration {k}, two looks", plus, split, stage)]
-    models += [looked("student, one look", plus, split, student, twice=False)]
-    models += [looked("student, two looks", plus, split, student, **TWO_LOOKS.model_dump())]
+        models += [looked(f"iteration {k}", plus, split, stage, twice=False)]
+        models += [looked(f"iteration {k}, and appearance", plus, split, stage)]
+    models += [looked("student", plus, split, student, twice=False)]
+    models += [looked("student, second look", plus, split, student, **TWO_LOOKS.model_dump())]
     return score_models(run, "steps", split, models)
 
 

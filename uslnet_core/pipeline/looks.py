@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from uslnet_core.saliency.appearance import appearance
 from uslnet_core.saliency.clusters import colour_clusters
 from uslnet_core.second_look import Predict, SecondLook, eightfold
 from uslnet_core.segmenter import Segmenter, predict
+from uslnet_core.windows import crop
 
 AT_ONCE = 32  # images that are looked at together
 
@@ -75,7 +76,7 @@ def probability(model: Segmenter, images: torch.Tensor) -> torch.Tensor:
 
 def chosen(rules: UncertaintyConfig, threshold: float, maps: torch.Tensor) -> torch.Tensor:
     """Choose the lesion among the pieces above a threshold: (B, S, S) to bool."""
-    return torch.from_numpy(select_component(maps.float().cpu().numpy(), threshold, rules)).to(maps.device)
+    return torch.from_numpy(select_component(maps.detach().float().cpu().numpy(), threshold, rules)).to(maps.device)
 
 
 def seen_twice(run: Run, split: str, model: Segmenter) -> Iterator[tuple[torch.Tensor, SecondLook]]:
@@ -110,3 +111,29 @@ def look_over(run: Run, split: str, model: Segmenter) -> np.ndarray:
     if not run.config.look.twice:
         return predict(model, images, fabric_of(run), progress=run.progress)
     return np.concatenate([look.whole(*seen, images.size).numpy() for seen, look in seen_twice(run, split, model)])
+
+
+def taken_apart(run: Run, split: str, model: Segmenter, rows: Sequence[int]) -> dict[str, np.ndarray]:
+    """Look twice at some images and keep every step, to be shown.
+
+    Args:
+        run: the run.
+        split: the part they are of.
+        model: a trained segmenter.
+        rows: which images.
+
+    Returns:
+        windows (n, 3); crops (n, 3, S, S) float32; the maps of the windows (n, S, S) float32: segmenter, colour
+        clusters, both, appearance; whole (n, S, S), put back.
+    """
+    images = ImageSet.open(run.open(f"01-data/images/{split}").folder).batch(rows)
+    fine = ImageSet.open(prepare_fine_images(run, split).folder).batch(rows)
+    options = run.config.look.model_copy(update={"twice": True})
+    look = build_look(run.config.model_copy(update={"look": options}), model.cpu().eval())
+    with torch.no_grad():
+        maps, windows = look.seen(images, fine)
+        crops = crop(fine, windows, images.shape[-1], images.shape[-1])
+        steps = {"segmenter": look.predict(crops), "colour clusters": colour_clusters(crops)}
+        steps["both"] = (1 - look.share) * steps["segmenter"] + look.share * steps["colour clusters"]
+        steps |= {"appearance": maps, "whole": look.whole(maps, windows, images.shape[-1])}
+    return {name: each.numpy() for name, each in ({"windows": windows, "crops": crops} | steps).items()}

@@ -4,6 +4,7 @@ An item takes the *lines* (:func:`uslnet_core.pipeline.line_of`), one a seed, ma
 frames and pictures as figures. On synthetic images nothing stands beside the paper's numbers.
 """
 
+from uslnet_core.reproduce.beyond import RULES, parts, steps
 from uslnet_core.reproduce.items import (
     ITEMS,
     figure_1,
@@ -22,6 +23,7 @@ from uslnet_core.reproduce.parts import encoders_table
 
 __all__ = [
     "ITEMS",
+    "RULES",
     "Lines",
     "Reproduced",
     "caption",
@@ -35,9 +37,11 @@ __all__ = [
     "open_lines",
     "options",
     "part_of",
+    "parts",
     "record",
     "save",
     "scores_of",
+    "steps",
     "table_8",
     "table_9",
     "table_10",

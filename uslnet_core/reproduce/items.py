@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from uslnet_core import figures, pipeline
-from uslnet_core.data.masks import MaskSet
-from uslnet_core.errors import DataError
 from uslnet_core.evaluation import label_variants, over_seeds, threshold_curves
+from uslnet_core.reproduce.beyond import parts, steps
 from uslnet_core.reproduce.layout import (
     ITERATIONS,
     Lines,
@@ -35,6 +34,7 @@ from uslnet_core.reproduce.parts import (
     encoders_table,
     histories_of,
     kinds_of_map,
+    labelled,
     with_changes,
 )
 from uslnet_core.runs import Run
@@ -177,6 +177,8 @@ ITEMS: dict[str, tuple[Callable[..., Reproduced], str]] = {
     "figure-8": (figure_8, "11"),
     "figure-9": (figure_9, "11"),
     "options": (options, "11"),
+    "steps": (steps, "15"),
+    "parts": (parts, "15"),
 }
 
 
@@ -186,18 +188,3 @@ def first_complete(lines: Lines, complete: bool) -> Run:
     if complete:
         pipeline.complete(run, 0)
     return run
-
-
-def labelled(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Load saliency and truth of the training images that have a mask: (N, S, S) each. For analysis, after training.
-
-    Raises:
-        DataError: the training images have no masks.
-    """
-    split = pipeline.train_split(run)
-    masks: MaskSet | None = pipeline.load_masks(run, split)
-    if masks is None:
-        raise DataError(f"{run.folder.name} has no masks for {split}: how right labels are cannot be said.")
-    ids = pipeline.load_images(run, split).ids
-    rows = [ids.index(name) for name in masks.scored_ids]
-    return pipeline.load_saliency(run)[rows], masks.select(list(masks.scored_ids))

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from uslnet_core import figures, pipeline
 from uslnet_core.data.images import ImageSet
 from uslnet_core.data.masks import MaskSet
+from uslnet_core.errors import DataError
 from uslnet_core.evaluation import by_frame, by_size, cut_by_frame
 from uslnet_core.pipeline.saliency import MAIN
 from uslnet_core.reproduce.layout import masks_by_model, rows_of, scores_of
@@ -122,3 +123,18 @@ def certain_shares(run: Run) -> dict[str, float]:
         if run.has(name):
             shares[pipeline.model_name(k)] = run.open(name).manifest.facts["certain"]
     return shares
+
+
+def labelled(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Load saliency and truth of the training images that have a mask: (N, S, S) each. For analysis, after training.
+
+    Raises:
+        DataError: the training images have no masks.
+    """
+    split = pipeline.train_split(run)
+    masks: MaskSet | None = pipeline.load_masks(run, split)
+    if masks is None:
+        raise DataError(f"{run.folder.name} has no masks for {split}: how right labels are cannot be said.")
+    ids = pipeline.load_images(run, split).ids
+    rows = [ids.index(name) for name in masks.scored_ids]
+    return pipeline.load_saliency(run)[rows], masks.select(list(masks.scored_ids))

@@ -1,0 +1,129 @@
+"""What chapter 15 shows, by two functions: each step past the paper, and each part taken out or put in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from uslnet_core import figures, pipeline
+from uslnet_core.evaluation import label_variants, over_seeds
+from uslnet_core.reproduce.layout import (
+    Lines,
+    Reproduced,
+    needs_masks_of,
+    outlines,
+    rows_of,
+    scored_alone,
+    scores_of,
+    stages_of,
+)
+from uslnet_core.reproduce.parts import dice_by_lesion, labelled
+from uslnet_core.runs import Run
+from uslnet_core.stages import Stage
+
+# What each step is compared with: the row that it changes, not always the one above.
+STEPS = {
+    "both": "CCAM",
+    "both, and appearance": "both",
+    "iteration 0": "both",
+    "iteration 0, one piece": "iteration 0",
+    "iteration 0, second look": "iteration 0, one piece",
+    "iteration 0, and colour": "iteration 0, second look",
+    "iteration 0, and appearance": "iteration 0, and colour",
+    "iteration 1, and appearance": "iteration 0, and appearance",
+    "iteration 2, and appearance": "iteration 1, and appearance",
+}
+LOOKED = "iteration 0, and appearance"
+SHOWN = ("both", "iteration 0", "iteration 0, and appearance", "iteration 2, and appearance", "student, second look")
+# The uncertainty module past the paper, on the maps of both sources.
+RULES = {
+    "as settled": {},
+    "the paper's thresholds": {"low": 0.35, "high": 0.65},
+    "adaptive thresholds": {"thresholds": "adaptive"},
+    "centrality relative to size": {"rule": "relative"},
+    "doubt along the outline": {"band": 0.02},
+}
+
+
+@needs_masks_of(pipeline.score_split)
+def steps(lines: Lines, *, complete: bool = True) -> Reproduced:
+    """Each step past the paper, from maps cut at one half to the student."""
+    stages = stages_of(partial(pipeline.steps, complete=complete), lines)
+    last = [model for model in rows_of(stages) if model.startswith("iteration")][-1:]  # what the student learnt from
+    found = scored_alone("steps", lines, stages, [*STEPS.items(), *(("student, second look", each) for each in last)])
+    if not stages:
+        return found
+    seed, per_image = next(iter(scores_of(stages).items()))
+    line = lines[seed]
+    truth = pipeline.load_masks(line, pipeline.score_split(line))
+    found.tables["by lesion"] = dice_by_lesion(per_image, truth)
+    found.tables["sensitivity and specificity"] = both_sides(scores_of(stages))
+    found.tables["labels"] = labels_table(lines, stages)
+    found.figures["outlines"] = outlines(line, stages[seed], SHOWN)
+    return replace(found, figures=found.figures | pictures(line, per_image))
+
+
+def pictures(line: Run, per_image: pd.DataFrame) -> dict[str, Figure]:
+    """Draw both sources, and a second look step by step, on the best, median and worst image by Dice of that look."""
+    plus, part = pipeline.plus_of(line, share=False), pipeline.score_split(line)
+    last = per_image[per_image["model"] == LOOKED].set_index("id")["DIC"]
+    chosen = figures.choose_examples(last.to_numpy())
+    ids, words = [last.index[i] for i in chosen.indices], [label.split(":")[0] for label in chosen.labels]
+    images, truth = pipeline.load_images(plus, part), pipeline.load_masks(plus, part).select(ids)
+    rows = [images.ids.index(each) for each in ids]
+    sources = {pipeline.source_title(cam): pipeline.map_part(plus, part, cam) for cam in ("ccam", "colour_clusters")}
+    maps = {name: pipeline.load_maps(stage, images.size)[rows] for name, stage in sources.items()}
+    maps["both"] = pipeline.load_maps(pipeline.main_maps(plus, part), images.size)[rows]
+    model = pipeline.load_segmenter(plus.open("05-segmenter/iteration-0"))
+    seen = pipeline.taken_apart(plus, part, model, rows)
+    drawn = figures.second_look(
+        images.images[rows],
+        seen["windows"],
+        seen["crops"].transpose(0, 2, 3, 1),
+        {name: seen[name] for name in ("segmenter", "colour clusters", "both", "appearance")},
+        seen["whole"] > 0.5,
+        truth=truth,
+        names=words,
+    )
+    return {"sources": figures.saliency_over(images.images[rows], maps, words, truth=truth), "looks": drawn}
+
+
+@needs_masks_of(pipeline.score_split)
+def parts(lines: Lines, *, complete: bool = True) -> Reproduced:
+    """The last look with one part more or less, and the labels under other rules."""
+    stages = stages_of(partial(pipeline.ablations, complete=complete), lines)
+    others = [model for stage in stages.values() for model in pd.read_csv(stage / "models.csv")["model"]]
+    pairs = [(model, "as settled") for model in dict.fromkeys(others) if model != "as settled"]
+    found = scored_alone("parts", lines, stages, pairs)
+    if stages:
+        line = lines[next(iter(stages))]
+        found.tables["rules"] = rules_table(pipeline.plus_of(line, share=False))
+    return found
+
+
+def both_sides(per_image: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
+    """Lay out Jaccard, sensitivity and specificity, means over images and seeds in percent: a row a model."""
+    summary = over_seeds(per_image)
+    models = list(dict.fromkeys(summary["model"]))
+    table = summary.pivot(index="model", columns="metric", values="mean").loc[models, ["JAC", "SEN", "SPE"]]
+    return (100 * table).map("{:.1f}".format).rename_axis(columns=None).reset_index()
+
+
+def labels_table(lines: Lines, stages: Mapping[int, Stage]) -> pd.DataFrame:
+    """Lay out what is known of each iteration's labels without a mask: kept, certain, agreement. A row an iteration."""
+    rows = []
+    for seed in stages:
+        for k, row in enumerate(pipeline.agreement(pipeline.plus_of(lines[seed], share=False))):
+            told = {name: f"{100 * value:.1f} %" for name, value in row.items()}
+            rows.append({"seed": str(seed), "labels of iteration": str(k)} | told)
+    return pd.DataFrame(rows).fillna("–")
+
+
+def rules_table(plus: Run) -> pd.DataFrame:
+    """Say how right labels are under each of the :data:`RULES`, on the training images' masks. For analysis."""
+    saliency, truth = labelled(plus)
+    return label_variants(saliency, truth, RULES, plus.config.uncertainty.model_dump())
