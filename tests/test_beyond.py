@@ -181,3 +181,12 @@ def test_what_a_run_hands_out_looks_as_it_learnt_to(run, cpu):
     assert ((small > 0.5) == (seen[0] > 0.5)).mean() > 0.9
     plain, _ = pipeline.last_predictor(run.folder, cpu)
     assert plain.look is None
+
+
+@pytest.mark.parametrize(
+    ("agreements", "chosen"),
+    [([0.8, 0.96], 1), ([0.8, 0.9], 2), ([0.97, 0.9], 0), ([], 0), ([0.95], 0), ([0.949], 1)],
+)
+def test_where_to_stop_is_before_labels_that_say_nothing_new(agreements, chosen):
+    rows = [{"kept": 1.0, "certain": 0.9}, *({"kept": 1.0, "certain": 1.0, "agreement": each} for each in agreements)]
+    assert pipeline.where_to_stop(rows) == chosen

@@ -171,6 +171,8 @@ def test_scrambled_masks_change_no_byte_of_any_ablation(tmp_path, tiny, one_thre
             reproduce.table_9(lines),
             reproduce.figure_9(lines),
             reproduce.options(lines),
+            reproduce.steps(lines),
+            reproduce.parts(lines),
         ]
         scores.append([(item.stages[0] / "per_image.csv").read_bytes() for item in found])
         files = {}
@@ -187,16 +189,18 @@ def test_scrambled_masks_change_no_byte_of_any_ablation(tmp_path, tiny, one_thre
         "isic2017-quick~simclr+moco_v2~model-3",
         "isic2017-quick~simclr+moco_v2~plain-0.3",
         "isic2017-quick~simclr+moco_v2~warm",
+        "isic2017-quick~simclr+moco_v2~plus",
     } <= variations
+    assert "isic2017-quick~simclr+moco_v2~plus/08-student/segmenter.safetensors" in trained[0]
     assert all(before != after for before, after in zip(*scores, strict=True)), "the scores must notice"
 
 
 def test_the_pipeline_keeps_training_and_scoring_in_different_files() -> None:
     folder = Path(uslnet_core.__file__).parent / "pipeline"
-    reads_masks = {}
-    for name in ("images", "features", "saliency", "training", "variants", "weights", "scoring", "ablations"):
+    reads_masks, training = {}, ("images", "features", "saliency", "fusion", "sources", "looks", "training", "student")
+    for name in (*training, "shipped", "variants", "weights", "scoring", "ablations", "beyond"):
         found = imports((folder / f"{name}.py").read_text(encoding="utf-8"), f"uslnet_core.pipeline.{name}")
         # The package itself hands out everything, so a training module may take from its own files alone.
         whole = {"uslnet_core.pipeline", "uslnet_core.pipeline.scoring"}
         reads_masks[name] = bool(forbidden(found) or found & whole)
-    assert reads_masks == {name: name in ("scoring", "ablations") for name in reads_masks}
+    assert reads_masks == {name: name in ("scoring", "ablations", "beyond") for name in reads_masks}

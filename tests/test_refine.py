@@ -10,11 +10,14 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from uslnet_core.compute import generator
+from uslnet_core.data.augment import dihedral, random_dihedral
 from uslnet_core.data.images import ImageSet
 from uslnet_core.encoder import Encoder
 from uslnet_core.errors import DataError, TrainingError
-from uslnet_core.refine import train_segmenter
+from uslnet_core.refine import SOFT, augmented, train_segmenter
 from uslnet_core.segmenter import Segmenter, predict
+from uslnet_core.windows import crop, random_windows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -140,3 +143,35 @@ def test_what_does_not_belong_together_is_refused(train, pictures, labels, keep,
 def test_labels_of_another_size_are_refused(train, pictures, keep):
     with pytest.raises(DataError, match="same shape"):
         train(pictures, np.ones((16, 16, 16), dtype=np.uint8), keep)
+
+
+@pytest.mark.parametrize("scale", [2, SOFT], ids=["three-way", "soft"])
+def test_windows_cut_image_and_label_alike(pictures, tiny, scale):
+    """Without a change of colours, a view is the crop of the image, and its label the crop of the label."""
+    colours = {name: 0.0 for name in ("brightness", "contrast", "saturation", "hue")}
+    options, chosen = tiny(segmenter=colours).segmenter, torch.tensor([2, 5, 9])
+    labels = (np.indices((16, 32, 32))[2] // 8 % 3 * (scale // 2)).astype(np.uint8)
+    view, label = augmented(pictures, labels, chosen, options, generator(4), torch.device("cpu"), 16, scale)
+    rng, known = generator(4), torch.from_numpy(labels[chosen.numpy()])
+    windows = random_windows(known > scale / 2, rng)
+    turn = random_dihedral(3, rng)
+    assert torch.allclose(view, dihedral(crop(pictures.batch(chosen), windows, 16, 32), *turn), atol=1e-6)
+    mode = "nearest" if scale == 2 else "bilinear"
+    expected = dihedral(crop(known[:, None].float(), windows, 16, 32, mode)[:, 0], *turn) / scale
+    assert torch.equal(label, expected) and view.shape == (3, 3, 16, 16)
+    if scale == 2:
+        assert set(label.unique().tolist()) <= {0.0, 0.5, 1.0}
+
+
+def test_a_student_learns_probabilities(pictures, cpu, tiny):
+    """Soft labels of a simple rule are learnt: darker is likelier."""
+    torch.manual_seed(0)
+    student = Segmenter(Encoder("slim18"), width=16)
+    dark = 1 - pictures.batch(range(16)).mean(1)
+    soft = (dark * SOFT).round().to(torch.uint8).numpy()
+    config = tiny(segmenter={"learning_rate": 3e-3})
+    kept = np.ones(16, bool)
+    trained = train_segmenter(student, pictures, soft, kept, config, cpu, iteration=9, size=32, scale=SOFT, epochs=40)
+    found = predict(trained.model, pictures, cpu)
+    assert len(trained.history) == 40
+    assert np.corrcoef(found.ravel(), dark.numpy().ravel())[0, 1] > 0.5

@@ -52,7 +52,7 @@ class Predictor:
         size: side of its input, pixels.
         fabric: device and precision.
         threshold: probability above is lesion.
-        look: looks twice in place of the model, past the paper; the model is on the fabric's device then.
+        look: looks twice, past the paper, with the same model.
     """
 
     model: Segmenter
@@ -72,12 +72,13 @@ class Predictor:
             (H, W) float32 in [0, 1]: computed at the model's size, upsampled bilinearly.
         """
         model, batch = self.model.to(self.fabric.device), self.squeezed(image, self.size)
-        with self.fabric.autocast():
-            if self.look is None:
-                probability = torch.sigmoid(model(batch).float())
-            else:
-                fine = self.squeezed(image, 2 * self.size)
-                probability = self.look.whole(*self.look.seen(batch, fine), 2 * self.size)
+        if self.look is None:
+            with self.fabric.autocast():
+                logits = model(batch)
+            probability = torch.sigmoid(logits.float())
+        else:
+            fine = self.squeezed(image, 2 * self.size)
+            probability = self.look.whole(*self.look.seen(batch, fine), 2 * self.size)
         large = F.interpolate(probability.cpu()[:, None], image.shape[:2], mode="bilinear", align_corners=False)
         return large[0, 0].numpy()
 

@@ -11,7 +11,7 @@ from uslnet_core.errors import DataError
 LEAST = 1 / 8  # side of the smallest window, share of the image's: what is enlarged more shows no more
 
 
-def windows_around(masks: Tensor, widen: float = 1.5) -> Tensor:
+def windows_around(masks: Tensor, widen: float = 2.0) -> Tensor:
     """Lay a square window around what is set in each mask, inside the image.
 
     Args:

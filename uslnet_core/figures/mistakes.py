@@ -104,10 +104,12 @@ def _model_grid(
         return figure, axes.T
     many = len(names) > 4
     lines = 0 if beside is None else 2 if many else 1
-    figure, axes = grid(n, len(names), pictures, titled=True, legend=True, named=lines)
+    above = [name.replace(", ", ",\n", 1) if many else name for name in names]
+    two = any("\n" in name for name in above)
+    figure, axes = grid(n, len(names), pictures, titled=1 + two, legend=True, named=lines)
     if titles is not None:
         name_rows(axes, beside if many else titles)
-    for ax, name in zip(axes[0], names, strict=True):
+    for ax, name in zip(axes[0], above, strict=True):
         ax.set_title(name, fontsize=8, pad=3)
     return figure, axes
 

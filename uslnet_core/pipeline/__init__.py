@@ -14,7 +14,7 @@ from uslnet_core.pipeline.ablations import (
     table_8,
     table_9,
 )
-from uslnet_core.pipeline.beyond import ablations, agreement, plus_of, steps
+from uslnet_core.pipeline.beyond import ablations, agreement, plus_of, steps, where_to_stop
 from uslnet_core.pipeline.features import (
     ENCODER_TITLES,
     fabric_of,
@@ -153,5 +153,6 @@ __all__ = [
     "train_student",
     "truth_sources",
     "vary",
+    "where_to_stop",
     "write_labels",
 ]

@@ -5,7 +5,7 @@ Masks are read at the very end, to score.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from uslnet_core.runs import Run
 from uslnet_core.stages import Stage
 
 SHARED = ("01-data/images", "02-contrastive")
+AGREED = 0.95  # mean Dice between labels of two iterations, from which on the later one would learn nothing new
 # What a look at the images by the first segmenter is, step by step.
 LOOKS: dict[str, dict[str, Any]] = {
     "iteration 0, second look": {"colour": 0.0, "appearance": False},
@@ -120,7 +121,6 @@ def ablations(run: Run, *, complete: bool = True) -> Stage | None:
 def looked(name: str, run: Run, split: str, trained: Stage, **changes: Any) -> Model:
     """Make a row of a way to look at images with a trained segmenter."""
     varied = looking(run, **changes)
-
     load = load_student if trained.name == STUDENT else load_segmenter
 
     def maps() -> np.ndarray:
@@ -153,6 +153,19 @@ def labels_of(run: Run) -> Sequence[Stage]:
     """
     later = [run.open(f"05-segmenter/iteration-{k}") for k in range(1, run.config.refinement.iterations)]
     return [run.open("04-labels"), *later]
+
+
+def where_to_stop(rows: Sequence[Mapping[str, float]]) -> int:
+    """Choose an iteration without a mask: the first that would teach the next one what it has itself learnt.
+
+    Args:
+        rows: as :func:`agreement` gives them.
+
+    Returns:
+        The iteration: the first before labels that agree to :data:`AGREED` with those before, or else the last.
+    """
+    settled = [k for k, row in enumerate(rows) if row.get("agreement", 0) >= AGREED]
+    return settled[0] - 1 if settled else len(rows) - 1
 
 
 def agreement(run: Run) -> list[dict[str, float]]:

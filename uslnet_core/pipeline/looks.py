@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 
 from uslnet_core.config import Config, LookConfig, UncertaintyConfig
 from uslnet_core.data.images import ImageSet
@@ -25,15 +26,16 @@ from uslnet_core.windows import crop
 AT_ONCE = 32  # images that are looked at together
 
 
-def build_look(config: Config, model: Segmenter) -> SecondLook:
+def build_look(config: Config, model: Segmenter, fabric: Fabric) -> SecondLook:
     """Build both looks from a trained segmenter, as a run is configured.
 
     Args:
         config: its sections look, uncertainty (which piece is the lesion) and evaluation (the threshold).
-        model: on the device that the images will be on.
+        model: moved to the device, in evaluation mode.
+        fabric: device and precision; the precision is the network's alone, windows are laid in full.
     """
     options, threshold = config.look, config.evaluation.threshold
-    once = partial(probability, model)
+    once = partial(probability, model.to(fabric.device).eval(), fabric)
     if options.shave:
         once = partial(shaved, once)
     return SecondLook(
@@ -69,17 +71,22 @@ def look_settings(config: Config) -> dict[str, Any]:
     return config.look.settings() | {"rules": config.uncertainty.settings()}
 
 
-def probability(model: Segmenter, images: torch.Tensor) -> torch.Tensor:
+@torch.no_grad()
+def probability(model: Segmenter, fabric: Fabric, images: torch.Tensor) -> torch.Tensor:
     """Give every pixel its probability of being lesion: (B, 3, S, S) to (B, S, S) float32."""
-    return torch.sigmoid(model(images.contiguous(memory_format=torch.channels_last)).float())
+    with fabric.autocast():
+        logits = model(images.contiguous(memory_format=torch.channels_last))
+    return torch.sigmoid(logits.float())
 
 
 def chosen(rules: UncertaintyConfig, threshold: float, maps: torch.Tensor) -> torch.Tensor:
     """Choose the lesion among the pieces above a threshold: (B, S, S) to bool."""
-    return torch.from_numpy(select_component(maps.detach().float().cpu().numpy(), threshold, rules)).to(maps.device)
+    return torch.from_numpy(select_component(maps.cpu().numpy(), threshold, rules)).to(maps.device)
 
 
-def seen_twice(run: Run, split: str, model: Segmenter) -> Iterator[tuple[torch.Tensor, SecondLook]]:
+def seen_twice(
+    run: Run, split: str, model: Segmenter
+) -> Iterator[tuple[tuple[torch.Tensor, torch.Tensor], SecondLook]]:
     """Look twice at every image of a part, some at a time.
 
     Args:
@@ -92,12 +99,11 @@ def seen_twice(run: Run, split: str, model: Segmenter) -> Iterator[tuple[torch.T
     """
     fabric = fabric_of(run)
     images, fine = ImageSet.open(run.open(f"01-data/images/{split}").folder), prepare_fine_images(run, split)
-    look, fine = build_look(run.config, model.to(fabric.device).eval()), ImageSet.open(fine.folder)
+    look, fine = build_look(run.config, model, fabric), ImageSet.open(fine.folder)
     for part in torch.arange(len(images)).split(AT_ONCE):
         batch, finer = (each.batch(part).to(fabric.device) for each in (images, fine))
-        with torch.no_grad(), fabric.autocast():
-            maps, windows = look.seen(batch, finer)
-        yield (maps.float().cpu(), windows.cpu()), look
+        maps, windows = look.seen(batch, finer)
+        yield (maps.cpu(), windows.cpu()), look
         run.progress("second look", int(part[-1]) + 1, len(images))
 
 
@@ -126,14 +132,14 @@ def taken_apart(run: Run, split: str, model: Segmenter, rows: Sequence[int]) -> 
         windows (n, 3); crops (n, 3, S, S) float32; the maps of the windows (n, S, S) float32: segmenter, colour
         clusters, both, appearance; whole (n, S, S), put back.
     """
-    images = ImageSet.open(run.open(f"01-data/images/{split}").folder).batch(rows)
-    fine = ImageSet.open(prepare_fine_images(run, split).folder).batch(rows)
+    fabric = fabric_of(run)
+    stages = run.open(f"01-data/images/{split}"), prepare_fine_images(run, split)
+    images, fine = (ImageSet.open(stage.folder).batch(rows).to(fabric.device) for stage in stages)
     options = run.config.look.model_copy(update={"twice": True})
-    look = build_look(run.config.model_copy(update={"look": options}), model.cpu().eval())
-    with torch.no_grad():
-        maps, windows = look.seen(images, fine)
-        crops = crop(fine, windows, images.shape[-1], images.shape[-1])
-        steps = {"segmenter": look.predict(crops), "colour clusters": colour_clusters(crops)}
-        steps["both"] = (1 - look.share) * steps["segmenter"] + look.share * steps["colour clusters"]
-        steps |= {"appearance": maps, "whole": look.whole(maps, windows, images.shape[-1])}
-    return {name: each.numpy() for name, each in ({"windows": windows, "crops": crops} | steps).items()}
+    look = build_look(run.config.model_copy(update={"look": options}), model, fabric)
+    maps, windows = look.seen(images, fine)
+    crops = crop(fine, windows, images.shape[-1], images.shape[-1])
+    steps = {"segmenter": look.predict(crops), "colour clusters": colour_clusters(crops)}
+    steps["both"] = (1 - look.share) * steps["segmenter"] + look.share * steps["colour clusters"]
+    steps |= {"appearance": maps, "whole": look.whole(maps, windows, images.shape[-1])}
+    return {name: each.cpu().numpy() for name, each in ({"windows": windows, "crops": crops} | steps).items()}

@@ -81,7 +81,7 @@ def shipped_predictor(fabric: Fabric, threshold: float | None = None, folder: Pa
     cut = card["threshold"] if threshold is None else threshold
     look, rules = LookConfig(**card["look"]), as_fields(card["uncertainty"])
     config = configure(look=look.model_dump(), uncertainty=rules, evaluation={"threshold": cut})
-    return Predictor(model, card["size"], fabric, cut, build_look(config, model.to(fabric.device)))
+    return Predictor(model, card["size"], fabric, cut, build_look(config, model, fabric))
 
 
 def predictor_at_hand(run_folder: Path, fabric: Fabric, threshold: float | None = None) -> tuple[Predictor, str]:

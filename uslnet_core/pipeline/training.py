@@ -273,5 +273,5 @@ def last_predictor(run_folder: Path, fabric: Fabric, threshold: float | None = N
     cut = made["evaluation"]["threshold"] if threshold is None else threshold
     sections = {name: as_fields(made[name]) for name in ("look", "uncertainty") if name in made}
     config = configure(**sections, evaluation={"threshold": cut})
-    look = build_look(config, model.to(fabric.device)) if config.look.twice else None
+    look = build_look(config, model, fabric) if config.look.twice else None
     return Predictor(model, stage.manifest.settings["size"], fabric, cut, look), stage

@@ -38,7 +38,7 @@ STEPS = {
     "iteration 2, and appearance": "iteration 1, and appearance",
 }
 LOOKED = "iteration 0, and appearance"
-SHOWN = ("both", "iteration 0", "iteration 0, and appearance", "iteration 2, and appearance", "student, second look")
+SHOWN = ("both", "iteration 0", LOOKED)  # and the last iteration, and the student
 # The uncertainty module past the paper, on the maps of both sources.
 RULES = {
     "as settled": {},
@@ -63,7 +63,8 @@ def steps(lines: Lines, *, complete: bool = True) -> Reproduced:
     found.tables["by lesion"] = dice_by_lesion(per_image, truth)
     found.tables["sensitivity and specificity"] = both_sides(scores_of(stages))
     found.tables["labels"] = labels_table(lines, stages)
-    found.figures["outlines"] = outlines(line, stages[seed], SHOWN)
+    found.tables["stopping"] = stopping_table(lines, stages)
+    found.figures["outlines"] = outlines(line, stages[seed], [*SHOWN, *last, "student, second look"])
     return replace(found, figures=found.figures | pictures(line, per_image))
 
 
@@ -121,6 +122,20 @@ def labels_table(lines: Lines, stages: Mapping[int, Stage]) -> pd.DataFrame:
             told = {name: f"{100 * value:.1f} %" for name, value in row.items()}
             rows.append({"seed": str(seed), "labels of iteration": str(k)} | told)
     return pd.DataFrame(rows).fillna("–")
+
+
+def stopping_table(lines: Lines, stages: Mapping[int, Stage]) -> pd.DataFrame:
+    """Set the iteration that is chosen without a mask beside the one with the highest Dice: a row a seed."""
+    rows = []
+    for seed, per_image in scores_of(stages).items():
+        known = pipeline.agreement(pipeline.plus_of(lines[seed], share=False))
+        dice = per_image.groupby("model")["DIC"].mean()
+        by_iteration = [100 * dice[f"iteration {k}, and appearance"] for k in range(len(known))]
+        chosen, best = pipeline.where_to_stop(known), max(range(len(known)), key=by_iteration.__getitem__)
+        row = {"seed": str(seed), "chosen without a mask": f"iteration {chosen}", "its Dice": by_iteration[chosen]}
+        row |= {"highest": f"iteration {best}", "Dice there": by_iteration[best]}
+        rows.append(row | {"lost by the choice": by_iteration[best] - by_iteration[chosen]})
+    return pd.DataFrame(rows).map(lambda value: f"{value:.1f}" if isinstance(value, float) else value)
 
 
 def rules_table(plus: Run) -> pd.DataFrame:
