@@ -51,11 +51,16 @@ PARTS: dict[str, dict[str, Any]] = {
 }
 
 
+# In quick, what one sees at a glance: fewer epochs, and fewer rows.
+QUICK = {"refinement": {"iterations": 2, "first_epochs": 3, "epochs": 2}}
+QUICK_PARTS = ("as settled", "without the second look", "without appearance", "without colour clusters", "holes filled")
+
+
 def plus_of(run: Run, *, share: bool = True) -> Run:
-    """Open USL-plus as a variation of a run: its images and encoders, and all else anew; in quick two iterations."""
+    """Open USL-plus as a variation of a run: its images and encoders, and all else anew; in quick a short one."""
     changes = METHODS["usl-plus"] | {"method": "usl-plus"}
-    if run.config.profile == "quick":  # where a third would cost more than it shows
-        changes["refinement"] = changes["refinement"] | {"iterations": 2}
+    if run.config.profile == "quick":
+        changes["refinement"] = changes["refinement"] | QUICK["refinement"]
     return vary(run, "plus", SHARED if share else (), **changes)
 
 
@@ -77,7 +82,7 @@ def steps(run: Run, *, complete: bool = True) -> Stage | None:
         make_saliency(plus)
         make_labels(plus)
         trained = [train_iteration(plus, k) for k in iterations]
-        student = train_student(plus)
+        student = train_student(plus, QUICK["refinement"]["first_epochs"] if run.config.profile == "quick" else None)
     else:
         found = [finished(plus, run, SHARED, k) for k in iterations]
         if not all(found) or not plus.has(STUDENT):
@@ -114,7 +119,8 @@ def ablations(run: Run, *, complete: bool = True) -> Stage | None:
     plus = plus_of(run, share=complete)
     trained = plus.open(f"05-segmenter/iteration-{plus.config.refinement.iterations - 1}")
     split = score_split(run)
-    models = [looked(name, plus, split, trained, **changes) for name, changes in PARTS.items()]
+    names = QUICK_PARTS if run.config.profile == "quick" else PARTS
+    models = [looked(name, plus, split, trained, **PARTS[name]) for name in names]
     return score_models(run, "parts", split, models)
 
 
