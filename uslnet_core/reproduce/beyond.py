@@ -57,6 +57,7 @@ def steps(lines: Lines, *, complete: bool = True) -> Reproduced:
     found = scored_alone("steps", lines, stages, [*STEPS.items(), *(("student, second look", each) for each in last)])
     if not stages:
         return found
+    found.tables["scores"] = briefly(found.tables["scores"])
     seed, per_image = next(iter(scores_of(stages).items()))
     line = lines[seed]
     truth = pipeline.load_masks(line, pipeline.score_split(line))
@@ -101,9 +102,15 @@ def parts(lines: Lines, *, complete: bool = True) -> Reproduced:
     pairs = [(model, "as settled") for model in dict.fromkeys(others) if model != "as settled"]
     found = scored_alone("parts", lines, stages, pairs)
     if stages:
+        found.tables["scores"] = briefly(found.tables["scores"])
         line = lines[next(iter(stages))]
         found.tables["rules"] = rules_table(pipeline.plus_of(line, share=False))
     return found
+
+
+def briefly(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep Dice and Jaccard of a table of scores, and leave out where rows are from: all are of the one run beside."""
+    return table[table["metric"].isin(["DIC", "JAC"])].drop(columns="from").reset_index(drop=True)
 
 
 def both_sides(per_image: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
