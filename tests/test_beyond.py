@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,8 +15,8 @@ from uslnet_core.data.images import ImageSet
 from uslnet_core.errors import DataError
 from uslnet_core.labels import select_component
 from uslnet_core.pipeline import beyond
-from uslnet_core.pipeline.looks import build_look
-from uslnet_core.profiles import METHODS
+from uslnet_core.pipeline.looks import build_look, looks_of
+from uslnet_core.profiles import changes_of
 from uslnet_core.runs import Run
 from uslnet_core.saliency import appearance
 from uslnet_core.stages import peek
@@ -72,13 +74,13 @@ def test_later_iterations_learn_from_two_looks_at_finer_images(run):
     fine = ImageSet.open(plus.open("01-data/fine-images/train").folder)
     for k in (1,):
         stage = plus.open(f"05-segmenter/iteration-{k}")
-        assert "01-data/fine-images/train" in stage.manifest.inputs and stage.manifest.settings["look"]["twice"]
+        assert "01-data/fine-images/train" in stage.manifest.inputs and stage.manifest.settings["look"]["cut"] == 0.25
         labels, keep = pipeline.load_labels(stage)
         finer = np.load(stage / "fine-labels.npy")
         assert labels.shape == (images, size, size) and finer.shape == (images, fine.size, fine.size)
         assert set(np.unique(finer)) <= {0, 1, 2} and keep.shape == (images,)
         before = pipeline.load_segmenter(plus.open(f"05-segmenter/iteration-{k - 1}"))
-        seen = pipeline.look_over(plus, "train", before)
+        seen = pipeline.look_over(beyond.looking(plus, twice=True), "train", before)
         again = UncertaintyModule(**plus.config.uncertainty.model_dump())(torch.from_numpy(seen))
         assert np.array_equal(labels, (again.label * 2).byte().numpy()) and np.array_equal(keep, again.keep.numpy())
         middle = finer.reshape(images, size, 2, size, 2).transpose(0, 1, 3, 2, 4).reshape(images, size, size, 4)
@@ -101,11 +103,9 @@ def test_labels_say_how_sure_they_are_and_how_far_they_agree(run):
 def test_the_method_by_its_name_is_the_same_as_the_variation(run):
     """`--method usl-plus` makes what `steps` makes: stage by stage with the same keys."""
     pipeline.steps(run)
-    changes = METHODS["usl-plus"] | {"method": "usl-plus"}
-    changes["refinement"] = changes["refinement"] | beyond.QUICK["refinement"]
-    fields = run.config.model_dump()
-    for name, value in changes.items():
-        fields[name] = fields[name] | value if isinstance(value, dict) else value
+    fields = run.config.model_dump() | {"method": "usl-plus"}
+    for name, changes in changes_of("usl-plus", "quick").items():
+        fields[name] = fields[name] | changes
     named = Run(run.folder.with_name("synthetic-quick-usl-plus"), checked(fields))
     pipeline.prepare_images(named, "train")
     pipeline.learn_all_features(named)
@@ -114,7 +114,7 @@ def test_the_method_by_its_name_is_the_same_as_the_variation(run):
     made = [pipeline.train_iteration(named, k) for k in range(2)]
     assert all(stage.origin.startswith("shared from") for stage in made)
     evaluated = pd.read_csv(pipeline.evaluate(named) / "per_image.csv").query("model == 'Model 5_1'")
-    steps = pd.read_csv(pipeline.steps(run) / "per_image.csv").query("model == 'iteration 1, and appearance'")
+    steps = pd.read_csv(pipeline.steps(run) / "per_image.csv").query("model == 'iteration 1'")
     assert np.allclose(evaluated["DIC"], steps["DIC"])
 
 
@@ -149,8 +149,8 @@ def test_every_part_is_a_row_and_changes_its_look_alone(run):
     masks = dict(zip(pd.read_csv(stage / "models.csv")["model"], np.load(stage / "predictions.npy"), strict=True))
     steps = pipeline.steps(run)
     whole = dict(zip(pd.read_csv(steps / "models.csv")["model"], np.load(steps / "predictions.npy"), strict=True))
-    assert np.array_equal(masks["as settled"], whole["iteration 1, and appearance"])
-    assert np.array_equal(masks["without the second look"], whole["iteration 1"])
+    assert np.array_equal(masks["as settled"], whole["iteration 1"])
+    assert np.array_equal(masks["a second look, colour and appearance"], whole["iteration 1, and appearance"])
     others = [name for name in masks if name not in ("as settled", "holes filled")]
     assert all((masks[name] != masks["as settled"]).any() for name in others)
     assert (masks["holes filled"] >= masks["as settled"]).all()
@@ -163,25 +163,24 @@ def test_the_student_learns_what_is_seen_at_two_looks_and_is_small(run):
     assert (stage / "segmenter.safetensors").stat().st_size < 5e6
     student = pipeline.load_student(stage)
     assert all(value.dtype == torch.float32 for value in student.parameters())
-    again = pipeline.load_student(pipeline.train_student(plus, stage.manifest.settings["epochs"]))
+    again = pipeline.load_student(pipeline.train_student(plus))
     assert all(torch.equal(one, other) for one, other in zip(student.parameters(), again.parameters(), strict=True))
     history = pd.read_csv(stage / "history.csv")
     assert len(history) == stage.manifest.settings["epochs"] and np.isfinite(history["loss"]).all()
 
 
-def test_what_a_run_hands_out_looks_as_it_learnt_to(run, cpu):
+def test_what_a_run_hands_out_looks_once_or_as_it_is_configured(run, cpu):
     pipeline.steps(run)
-    plus = pipeline.plus_of(run)
+    plus = beyond.looking(pipeline.plus_of(run), twice=True)
     predictor, stage = pipeline.last_predictor(plus.folder, cpu)
-    assert stage.name == "05-segmenter/iteration-1" and predictor.look is not None
+    assert stage.name == "05-segmenter/iteration-1" and predictor.look is None
+    predictor = replace(predictor, look=looks_of(plus.config, predictor.model, cpu))
     fine = ImageSet.open(pipeline.prepare_fine_images(plus, "validation").folder)
     seen = pipeline.look_over(plus, "validation", pipeline.load_segmenter(stage))
     found = predictor.probability(np.array(fine.images[0]))
     assert found.shape == (fine.size, fine.size)
     small = found.reshape(seen.shape[1], 2, -1, 2).mean((1, 3))
     assert ((small > 0.5) == (seen[0] > 0.5)).mean() > 0.9
-    plain, _ = pipeline.last_predictor(run.folder, cpu)
-    assert plain.look is None
 
 
 @pytest.mark.parametrize(
@@ -201,5 +200,5 @@ def test_every_part_can_be_built(run, cpu):
     images = ImageSet.open(plus.open("01-data/images/validation").folder).batch(range(2))
     for name, changes in beyond.PARTS.items():
         config = beyond.looking(plus, **changes).config
-        found = build_look(config, model, cpu)(images)
+        found = (looks_of(config, model, cpu) or build_look(config, model, cpu).once)(images)
         assert found.shape == (2, *images.shape[2:]) and 0 <= found.min() <= found.max() <= 1, name

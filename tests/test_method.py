@@ -15,7 +15,7 @@ def test_the_paper_s_method_is_the_default_and_has_nothing_of_the_other():
     for profile in PROFILES:
         config = configure(profile)
         assert config == configure(profile, method="usl-net") and config.method == "usl-net"
-        assert not config.look.twice and not config.saliency.also
+        assert not config.look.teach and not config.saliency.also
         assert (config.uncertainty.low, config.uncertainty.high) == (0.35, 0.65)
 
 
@@ -29,7 +29,7 @@ def test_the_other_changes_what_it_says_and_the_profile_keeps_the_rest():
         if plain[section][field] != plus[section][field]
     }
     said = {(section, field) for section, fields in METHODS["usl-plus"].items() for field in fields}
-    assert changed <= said and ("look", "twice") in changed
+    assert changed <= said and ("look", "teach") in changed
     assert configure("quick", method="usl-plus", uncertainty={"low": 0.2}).uncertainty.low == 0.2
 
 
@@ -64,3 +64,17 @@ def test_terms_that_are_not_in_use_leave_no_trace_in_a_stage():
     used = LookConfig(twice=True).settings()["look"]
     assert not {"compact", "darker", "filled", "shave"} & set(used)
     assert LookConfig(twice=True, filled=True).settings()["look"]["filled"] is True
+    assert LookConfig(filled=True, teach=True).settings() == {"look": {"views": 1, "filled": True}}
+
+
+def test_what_is_learnt_hangs_on_no_answer_and_the_answer_on_no_lesson():
+    assert LookConfig(twice=True).lesson() == {} and LookConfig(teach=True, cut=0.5).settings() == {}
+    assert LookConfig(teach=True).lesson() == LookConfig(teach=True, twice=True).lesson() != {}
+    assert LookConfig(teach=True).lesson() != LookConfig(teach=True, cut=0.5).lesson()
+
+
+def test_quick_has_a_shorter_one():
+    quick, workshop = (configure(profile, method="usl-plus").refinement for profile in ("quick", "workshop"))
+    assert (quick.iterations, workshop.iterations) == (2, 3) and quick.first_epochs < workshop.first_epochs
+    assert quick.warm_start and workshop.warm_start
+    assert METHODS["usl-plus"]["refinement"]["iterations"] == 3, "what is shared stays as it was"

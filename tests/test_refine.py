@@ -146,14 +146,15 @@ def test_labels_of_another_size_are_refused(train, pictures, keep):
 
 
 @pytest.mark.parametrize("scale", [2, SOFT], ids=["three-way", "soft"])
-def test_windows_cut_image_and_label_alike(pictures, tiny, scale):
+@pytest.mark.parametrize("cut", [0.0, 0.25])
+def test_windows_cut_image_and_label_alike(pictures, tiny, scale, cut):
     """Without a change of colours, a view is the crop of the image, and its label the crop of the label."""
     colours = {name: 0.0 for name in ("brightness", "contrast", "saturation", "hue")}
     options, chosen = tiny(segmenter=colours).segmenter, torch.tensor([2, 5, 9])
     labels = (np.indices((16, 32, 32))[2] // 8 % 3 * (scale // 2)).astype(np.uint8)
-    view, label = augmented(pictures, labels, chosen, options, generator(4), torch.device("cpu"), 16, scale)
+    view, label = augmented(pictures, labels, chosen, options, generator(4), torch.device("cpu"), 16, cut, scale)
     rng, known = generator(4), torch.from_numpy(labels[chosen.numpy()])
-    windows = random_windows(known > scale / 2, rng)
+    windows = random_windows(known > scale / 2, rng, cut=cut)
     turn = random_dihedral(3, rng)
     assert torch.allclose(view, dihedral(crop(pictures.batch(chosen), windows, 16, 32), *turn), atol=1e-6)
     mode = "nearest" if scale == 2 else "bilinear"

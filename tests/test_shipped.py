@@ -22,7 +22,7 @@ def test_it_is_small_and_says_where_it_is_from():
     card = pipeline.read_card()
     assert (SHIPPED / "segmenter.safetensors").stat().st_size < 5_000_000
     assert card["trained on"].endswith("no masks") and "synthetic" not in card["trained on"]
-    assert {"size", "threshold", "look", "seed", "fingerprint", "made at"} <= set(card)
+    assert {"size", "threshold", "seed", "fingerprint", "made at"} <= set(card)
     assert not any(word in json.dumps(card) for word in ("/work", "/tmp", "/home"))
 
 
@@ -47,11 +47,12 @@ def test_a_threshold_that_is_none_is_refused(cpu):
         pipeline.shipped_predictor(cpu, 1.5)
 
 
-def test_a_run_of_ones_own_comes_first(trained_run, cpu, tmp_path):
-    predictor, told = pipeline.predictor_at_hand(trained_run.folder, cpu)
+def test_a_run_of_ones_own_comes_first_but_for_photographs_no_run_of_drawings(trained_run, cpu, tmp_path):
+    predictor, told = pipeline.predictor_at_hand(trained_run.folder, cpu, drawn=True)
     assert "05-segmenter/iteration" in told and predictor.look is None
-    predictor, told = pipeline.predictor_at_hand(tmp_path / "nothing-here", cpu)
-    assert told.startswith("the student that ships") and predictor.look is not None
+    for folder in (trained_run.folder, tmp_path / "nothing-here"):
+        predictor, told = pipeline.predictor_at_hand(folder, cpu)
+        assert told.startswith("the student that ships") and predictor.look is None
 
 
 def test_segment_works_at_once(tmp_path, monkeypatch):
@@ -62,32 +63,40 @@ def test_segment_works_at_once(tmp_path, monkeypatch):
     assert Image.open(tmp_path / "out" / "masks" / "spot.png").size == (160, 160)
 
 
-def test_students_of_drawn_images_do_not_ship(trained_run, tmp_path):
-    with pytest.raises(RunError, match="synthetic-quick has no 08-student yet. Notebook 15 makes it"):
-        pipeline.ship(trained_run, tmp_path)
-
-
 @pytest.fixture
-def run_with_student(tiny, lay_out, tmp_path):
-    """A tiny run of USL-plus on a set laid out as ISIC-2017 is."""
-    data = lay_out(tmp_path / "data", train=8, validation=3)
-    run = Run(tmp_path / "runs" / "isic2017-quick", tiny("isic2017"), data)
-    pipeline.prepare_images(run, "train")
-    pipeline.learn_features(run)
-    plus = pipeline.plus_of(run)
-    pipeline.make_saliency(plus)
-    pipeline.make_labels(plus)
-    pipeline.train_iteration(plus, 0)
-    pipeline.train_iteration(plus, 1)
-    pipeline.train_student(plus, epochs=1)
-    return plus
+def with_student(tiny, lay_out, tmp_path):
+    """A tiny run of USL-plus, of drawn images or of a set laid out as ISIC-2017 is: ``with_student("isic2017")``."""
+
+    def make(dataset: str) -> Run:
+        data = lay_out(tmp_path / "data", train=8, validation=3) if dataset == "isic2017" else None
+        run = Run(tmp_path / "runs" / f"{dataset}-quick", tiny(dataset), data)
+        pipeline.prepare_images(run, "train")
+        pipeline.learn_features(run)
+        plus = pipeline.plus_of(run)
+        pipeline.make_saliency(plus)
+        pipeline.make_labels(plus)
+        pipeline.train_iteration(plus, 0)
+        pipeline.train_iteration(plus, 1)
+        pipeline.train_student(plus, epochs=1)
+        return plus
+
+    return make
 
 
-def test_what_ships_is_the_run_s_own(run_with_student, tmp_path, cpu):
-    folder = pipeline.ship(run_with_student, tmp_path / "shipped")
-    card = pipeline.read_card(folder)
-    assert card["fingerprint"] == run_with_student.open("08-student").manifest.fingerprint
-    predictor = pipeline.shipped_predictor(cpu, folder=folder)
-    own = pipeline.load_student(run_with_student.open("08-student"))
+def test_what_ships_is_the_run_s_own_and_its_card_says_what_it_was_made_with(with_student, tmp_path, cpu):
+    run = with_student("isic2017")
+    folder = pipeline.ship(run.folder, tmp_path / "shipped")
+    card, stage = pipeline.read_card(folder), run.open("08-student")
+    assert card["fingerprint"] == stage.manifest.fingerprint
+    assert card["trained on"] == "8 images of isic2017-train, no masks"
+    predictor, own = pipeline.shipped_predictor(cpu, folder=folder), pipeline.load_student(stage)
     assert all(torch.equal(a, b) for a, b in zip(predictor.model.parameters(), own.parameters(), strict=True))
-    assert predictor.size == run_with_student.config.images.size
+    assert predictor.size == run.config.images.size
+
+
+def test_students_of_drawn_images_and_runs_without_one_do_not_ship(with_student, trained_run, tmp_path):
+    with pytest.raises(RunError, match="synthetic-quick has no student. `uslnet reproduce steps` trains one"):
+        pipeline.ship(trained_run.folder, tmp_path / "shipped")
+    with pytest.raises(RunError, match="synthetic-quick~plus has seen drawn images only"):
+        pipeline.ship(with_student("synthetic").folder, tmp_path / "shipped")
+    assert not (tmp_path / "shipped").exists()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uslnet_core.errors import DataError
-from uslnet_core.windows import crop, put_back, random_windows, windows_around
+from uslnet_core.windows import crop, cutting_windows, put_back, random_windows, windows_around
 
 SIDE = 32
 
@@ -103,6 +103,41 @@ def test_random_windows_hold_what_is_set_and_are_drawn_from_the_seed():
     assert 10 <= whole.sum() <= 40, "about half of them"
     assert (first[~whole, 2] >= 10 - 1e-9).all() and first[~whole, 2].min() < 16
     assert (drawn[2::4, 2] == SIDE).all() and (drawn[3::4, 2] == SIDE).all(), "nothing larger, and nothing set"
+
+
+def test_cutting_windows_lie_around_a_pixel_that_is_set_and_mostly_cut():
+    masks = torch.cat([box(10, 12, 8, 4), box(0, 30, 4, 2), box(0, 0, 32, 32), box(0, 0, 0, 0)]).repeat(200, 1, 1)
+    drawn = cutting_windows(masks, torch.Generator().manual_seed(1))
+    assert torch.equal(drawn, cutting_windows(masks, torch.Generator().manual_seed(1)))
+    left, top, side = drawn.T
+    assert (left >= 0).all() and (top >= 0).all() and (torch.maximum(left, top) + side <= SIDE + 1e-9).all()
+    assert ((side >= SIDE / 8) & (side <= SIDE)).all()
+    left, top, side = drawn[0::4].T  # lesion: rows 10 to 17, columns 12 to 15
+    assert side.min() >= 6 - 1e-9 and side.min() < 6.5 and 11.5 < side.max() <= 12
+    middle = torch.stack([top + side / 2, left + side / 2])
+    assert ((middle[0] > 10) & (middle[0] < 18) & (middle[1] > 12) & (middle[1] < 16)).all(), "on the lesion"
+    assert len(set((middle[0] - 0.5).round().tolist())) == 8 and len(set((middle[1] - 0.5).round().tolist())) == 4
+    cut = (left > 12) | (left + side < 16) | (top > 10) | (top + side < 18)
+    assert 0.5 < cut.double().mean() < 1
+
+
+def test_a_share_of_random_windows_cut():
+    masks = box(10, 12, 8, 4).repeat(400, 1, 1)
+
+    def held(windows):
+        left, top, side = windows.T
+        inside = (left <= 12) & (left + side >= 16) & (top <= 10) & (top + side >= 18)
+        return inside.double().mean()
+
+    seldom = held(cutting_windows(masks, torch.Generator().manual_seed(3)))
+    assert seldom < 0.5
+    for cut in (0.0, 0.25, 0.5):
+        drawn = random_windows(masks, torch.Generator().manual_seed(2), cut=cut)
+        assert abs(held(drawn) - (1 - cut + cut * seldom)) < 0.05, cut
+        side = drawn[:, 2]
+        assert abs((side == SIDE).double().mean() - 0.5) < 0.06
+    with pytest.raises(DataError, match="whole is 0.5 and cut 0.6: expected shares"):
+        random_windows(masks, torch.Generator(), cut=0.6)
 
 
 def test_labels_are_cut_out_without_values_between():

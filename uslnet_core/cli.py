@@ -346,19 +346,13 @@ def record(
 
 @app.command()
 def ship(
-    dataset: Dataset = "isic2017",
-    profile: Profile = "workshop",
-    data: Data = "",
-    seed: Seed = 0,
-    name: Name = "",
+    run: Annotated[str, typer.Argument(help="a run's name or folder, for example isic2017-workshop~plus")],
     runs: Runs = "",
 ) -> None:
     """Put a run's student into the package, for `uslnet segment`; `uslnet reproduce steps` trains it."""
-    from uslnet_core import book as books
     from uslnet_core import pipeline
 
-    run = books.open_run(**common_parameters(dataset, profile, data, seed, name, runs))
-    out.print(f"Ships from now on: {pipeline.ship(pipeline.plus_of(run, share=False))}")
+    out.print(f"Ships from now on: {pipeline.ship(find_run(run, runs))}")
 
 
 @app.command()

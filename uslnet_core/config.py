@@ -15,14 +15,14 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from uslnet_core.errors import ConfigError
-from uslnet_core.profiles import METHODS, PROFILES
+from uslnet_core.profiles import PROFILES, changes_of
 from uslnet_core.recipes import RECIPES, SMALL_RECIPES
 
 ProfileName = Literal["quick", "workshop", "paper"]
 DatasetName = Literal["synthetic", "isic2017", "isic2018", "ph2", "folder"]
 Split = Literal["train", "validation", "test", "all"]
 Method = Literal["simclr", "moco_v1", "moco_v2"]
-Whole = Literal["usl-net", "usl-plus"]
+MethodName = Literal["usl-net", "usl-plus"]
 OF_COLOUR = ("colour_distance", "colour_clusters")  # sources that ask no encoder
 Cam = Literal["ccam", "grad_cam", "grad_cam_pp", "smooth_grad_cam_pp", "freq_cam", "colour_distance", "colour_clusters"]
 
@@ -130,9 +130,6 @@ class SaliencyConfig(Section):
     weigh: Literal["evenly", "by_sureness"] = Field(
         "evenly", description="sources beside each other: their mean, or each by its distance from one half"
     )
-    appearance: bool = Field(
-        False, description="past the paper: two colours of each image's own, begun from the map, decide beside it"
-    )
     samples: Positive = Field(8, description="Smooth Grad-CAM++: noisy copies of an image that are averaged")
     noise: Rate = Field(0.15, description="Smooth Grad-CAM++: standard deviation of the noise, share of [0, 1]")
     frequency: Fraction = Field(
@@ -217,7 +214,9 @@ class RefinementConfig(Section):
 class LookConfig(Section):
     """Past the paper: how a segmenter looks at an image, to teach the next one and in the end."""
 
-    twice: bool = Field(False, description="a second look, at a window around what the first one found")
+    teach: bool = Field(False, description="later iterations learn from second looks, and from windows, too")
+    cut: Fraction = Field(0.25, description="share of the views learnt from that are windows that cut the lesion")
+    twice: bool = Field(False, description="the answer is a second look, at a window around what the first one found")
     views: Literal[1, 8] = Field(1, description="8: the mean over quarter turns and mirror images")
     widen: float = Field(2.0, ge=1.0, description="side of the window over the longer side of what was found")
     colour: Fraction = Field(0.5, description="share of colour clusters beside the segmenter in the window")
@@ -227,10 +226,19 @@ class LookConfig(Section):
     filled: bool = Field(False, description="holes in what is found are filled")
     shave: bool = Field(False, description="hair is painted over before")
 
+    def lesson(self) -> dict[str, Any]:
+        """Give what later iterations hang on, as JSON values: nothing where they learn from one look."""
+        shared = self.model_copy(update={"twice": True}).settings()["look"]
+        return {"look": shared | {"cut": self.cut}} if self.teach else {}
+
     def settings(self) -> dict[str, Any]:
-        """Give what maps hang on, as JSON values: nothing where one look is all, and no term that is not in use."""
+        """Give what an answer hangs on, as JSON values: nothing for one plain look, and no term that is not in use."""
         terms = {name for name in ("compact", "darker", "filled", "shave") if not getattr(self, name)}
-        return {"look": self.model_dump(mode="json", exclude=terms)} if self.twice else {}
+        unused = {"teach", "cut"} | terms
+        if self.twice:
+            return {"look": self.model_dump(mode="json", exclude=unused)}
+        used = self.model_dump(mode="json", exclude=unused | {"twice", "widen", "colour", "appearance"})
+        return {"look": used} if used != {"views": 1} else {}
 
 
 class EvaluationConfig(Section):
@@ -257,7 +265,7 @@ class Config(Section):
 
     profile: ProfileName
     dataset: DatasetName
-    method: Whole = Field("usl-net", description="usl-net: the paper's; usl-plus: past it")
+    method: MethodName = Field("usl-net", description="usl-net: the paper's; usl-plus: past it")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of everything random")
     backbone: Literal["resnet18", "resnet50"] = Field("resnet18", description="encoder (paper: ResNet-50)")
     encoders: tuple[str, ...] = Field(
@@ -333,9 +341,9 @@ def configure(
     """
     check_choice("profile", profile, get_args(ProfileName))
     check_choice("dataset", dataset, get_args(DatasetName))
-    check_choice("method", method, get_args(Whole))
+    check_choice("method", method, get_args(MethodName))
     merged: dict[str, Any] = {name: dict(v) if isinstance(v, dict) else v for name, v in PROFILES[profile].items()}
-    for name, fields in METHODS[method].items():
+    for name, fields in changes_of(method, profile).items():
         merged[name] = merged.get(name, {}) | fields
     for name, value in sections.items():
         check_choice("configuration field", name, Config.model_fields)

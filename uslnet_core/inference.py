@@ -52,7 +52,7 @@ class Predictor:
         size: side of its input, pixels.
         fabric: device and precision.
         threshold: probability above is lesion.
-        look: looks twice, past the paper, with the same model.
+        look: looks twice with the same model, past the paper, where that is the answer.
     """
 
     model: Segmenter

@@ -37,6 +37,16 @@ METHODS: dict[str, dict[str, Any]] = {
         "saliency": {"also": ("colour_clusters",)},
         "uncertainty": {"low": 0.4, "high": 0.6},
         "refinement": {"iterations": 3, "warm_start": True},
-        "look": {"twice": True},
+        "look": {"teach": True},
     },
 }
+# In quick, what one sees at a glance.
+SHORTER: dict[str, dict[str, Any]] = {"usl-plus": {"iterations": 2, "first_epochs": 3, "epochs": 2}}
+
+
+def changes_of(method: str, profile: str) -> dict[str, dict[str, Any]]:
+    """Give what a method changes in a profile, by section."""
+    changes = METHODS[method]
+    if profile == "quick" and method in SHORTER:
+        changes = changes | {"refinement": changes["refinement"] | SHORTER[method]}
+    return changes

@@ -47,6 +47,7 @@ def train_segmenter(
     *,
     iteration: int,
     size: int | None = None,
+    cut: float = 0.0,
     scale: int = THREE_WAY,
     epochs: int | None = None,
     progress: Progress = quiet,
@@ -64,6 +65,7 @@ def train_segmenter(
         iteration: 0 for the first, 1 to n − 1 for a refinement; chooses epochs and random stream.
         size: side of what the segmenter sees, past the paper: whole images, and windows around their lesions, are
             brought to it. By default it sees the images as they are.
+        cut: with a size, the share of what it sees that are windows that cut the lesion; a half are whole images.
         scale: 2, and the labels are 0 background, 1 uncertain, 2 foreground; 255, and they are another network's
             probabilities, which a student learns, past the paper.
         epochs: passes over the kept images; by default as configured.
@@ -105,7 +107,7 @@ def train_segmenter(
         loop.restore(saved)
     while loop.epoch < epochs:
         for part in loop.rest_of_epoch():
-            view, label = augmented(images, labels, kept[part], options, loop.rng, fabric.device, size, scale)
+            view, label = augmented(images, labels, kept[part], options, loop.rng, fabric.device, size, cut, scale)
             loop.step(uncertainty_loss(loop.model(view), label, literal=options.literal))
             keeper.offer(loop.state)
             progress(f"segmenter, iteration {iteration}", loop.steps_done, loop.steps)
@@ -126,6 +128,7 @@ def augmented(
     rng: torch.Generator,
     device: torch.device,
     size: int | None = None,
+    cut: float = 0.0,
     scale: int = THREE_WAY,
 ) -> tuple[Tensor, Tensor]:
     """Turn, mirror and recolour some images, and turn and mirror their labels likewise.
@@ -138,6 +141,7 @@ def augmented(
         rng: stream of the random numbers.
         device: where the result goes.
         size: as in :func:`train_segmenter`.
+        cut: as in :func:`train_segmenter`.
         scale: as in :func:`train_segmenter`.
 
     Returns:
@@ -145,7 +149,7 @@ def augmented(
     """
     seen, known = images.batch(chosen), torch.from_numpy(labels[chosen.numpy()])
     if size is not None:
-        windows = random_windows(known > scale / 2, rng)
+        windows = random_windows(known > scale / 2, rng, cut=cut)
         seen = crop(seen, windows, size, images.size)
         mode = "nearest" if scale == THREE_WAY else "bilinear"  # nothing lies between three-way labels
         known = crop(known[:, None].float(), windows, size, images.size, mode)[:, 0]

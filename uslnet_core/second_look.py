@@ -84,6 +84,11 @@ class SecondLook:
         probability = self.predict(images)
         return alone(probability, self.choose(probability))
 
+    def once(self, images: Tensor) -> Tensor:
+        """Look once, and settle what is seen: (B, 3, S, S) to probabilities (B, S, S), every piece."""
+        maps = self.predict(images)
+        return maps if self.settle is None else self.settle(images, maps)
+
     def __call__(self, images: Tensor, fine: Tensor | None = None) -> Tensor:
         """Look twice.
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from uslnet_core.errors import DataError
 
 LEAST = 1 / 8  # side of the smallest window, share of the image's: what is enlarged more shows no more
+CUT = 0.75, 1.5  # sides of windows that cut a lesion, smallest and largest, over the lesion's longer side
 
 
 def windows_around(masks: Tensor, widen: float = 2.0) -> Tensor:
@@ -40,18 +41,26 @@ def windows_around(masks: Tensor, widen: float = 2.0) -> Tensor:
     return torch.stack([*corners, side], dim=1)
 
 
-def random_windows(masks: Tensor, rng: torch.Generator, *, whole: float = 0.5, tight: float = 1.25) -> Tensor:
-    """Draw a window for each mask to learn from: the whole image, or anything between it and what is set.
+def random_windows(
+    masks: Tensor, rng: torch.Generator, *, whole: float = 0.5, cut: float = 0.0, tight: float = 1.25
+) -> Tensor:
+    """Draw a window for each mask to learn from: the whole image, anything between it and what is set, or a part.
 
     Args:
         masks: (B, S, S) bool.
         rng: stream of the random numbers, on the CPU.
         whole: share of the windows that are the whole image.
-        tight: side of the smallest window over the longer side of what is set, 1 or more.
+        cut: share of them that lie as :func:`cutting_windows` has them.
+        tight: side of the smallest of the others over the longer side of what is set, 1 or more.
 
     Returns:
-        (B, 3), as :func:`windows_around` gives them; what is set lies inside.
+        (B, 3), as :func:`windows_around` gives them; what is set lies inside of all but those that cut.
+
+    Raises:
+        DataError: ``whole`` and ``cut`` are more than 1 together.
     """
+    if not 0 <= whole <= whole + cut <= 1:
+        raise DataError(f"whole is {whole} and cut {cut}: expected shares of all windows, at most 1 together.")
     size, least = masks.shape[1], windows_around(masks, tight).cpu()
     drawn = torch.rand(len(masks), 4, generator=rng, dtype=torch.float64)
     side = least[:, 2] + (size - least[:, 2]) * drawn[:, 0]
@@ -61,7 +70,34 @@ def random_windows(masks: Tensor, rng: torch.Generator, *, whole: float = 0.5, t
         last = torch.minimum(least[:, axis], size - side)
         corners.append(first + (last - first).clamp_min(0) * drawn[:, 1 + axis])
     all_of_it = torch.tensor([0.0, 0.0, size], dtype=torch.float64)
-    return torch.where((drawn[:, 3] < whole)[:, None], all_of_it, torch.stack([*corners, side], dim=1))
+    windows = torch.where((drawn[:, 3] < whole)[:, None], all_of_it, torch.stack([*corners, side], dim=1))
+    if not cut:
+        return windows
+    return torch.where((drawn[:, 3] >= 1 - cut)[:, None], cutting_windows(masks, rng), windows)
+
+
+def cutting_windows(masks: Tensor, rng: torch.Generator) -> Tensor:
+    """Draw windows that mostly cut what is set, as the frame cuts a lesion: around any of its pixels, about as large.
+
+    Args:
+        masks: (B, S, S) bool.
+        rng: stream of the random numbers, on the CPU.
+
+    Returns:
+        (B, 3), as :func:`windows_around` gives them: the side is 0.75 to 1.5 times the longer side of what is set, the
+        middle one of its pixels as far as the image allows; any window where nothing is set.
+    """
+    count, size = len(masks), masks.shape[1]
+    drawn = torch.rand(count, 2, generator=rng, dtype=torch.float64)
+    longer = windows_around(masks, 1).cpu()[:, 2]
+    side = (longer * (CUT[0] + (CUT[1] - CUT[0]) * drawn[:, 0])).clamp(LEAST * size, size)
+    pixels = masks.cpu().flatten(1)
+    pixels = pixels | ~pixels.any(1, keepdim=True)
+    reached = pixels.cumsum(1)  # the pixel drawn is the first at which this many have been passed
+    wanted = (drawn[:, 1] * reached[:, -1]).floor().long() + 1
+    middle = torch.searchsorted(reached, wanted[:, None])[:, 0]
+    corners = [(along + 0.5 - side / 2).clamp_min(0).minimum(size - side) for along in (middle % size, middle // size)]
+    return torch.stack([*corners, side], dim=1)
 
 
 def _ends(seen: Tensor) -> tuple[Tensor, Tensor]:

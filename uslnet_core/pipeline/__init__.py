@@ -61,7 +61,7 @@ from uslnet_core.pipeline.scoring import (
 )
 from uslnet_core.pipeline.shipped import predictor_at_hand, read_card, ship, shipped_predictor
 from uslnet_core.pipeline.sources import source_name, source_title
-from uslnet_core.pipeline.student import TWO_LOOKS, load_student, train_student
+from uslnet_core.pipeline.student import load_student, train_student
 from uslnet_core.pipeline.training import (
     fresh_segmenter,
     last_predictor,
@@ -81,7 +81,6 @@ __all__ = [
     "ENCODER_TITLES",
     "PLAIN_THRESHOLDS",
     "TRANSFORMERS",
-    "TWO_LOOKS",
     "ablations",
     "agreement",
     "as_made",

@@ -18,11 +18,11 @@ from uslnet_core.pipeline.fusion import with_appearance
 from uslnet_core.pipeline.looks import look_over, look_settings
 from uslnet_core.pipeline.saliency import main_maps, make_saliency, map_part
 from uslnet_core.pipeline.scoring import images_to_score, score_split
-from uslnet_core.pipeline.student import STUDENT, TWO_LOOKS, load_student, train_student
+from uslnet_core.pipeline.student import STUDENT, load_student, train_student
 from uslnet_core.pipeline.training import load_segmenter, make_labels, train_iteration
 from uslnet_core.pipeline.variants import complete as complete_run
 from uslnet_core.pipeline.variants import vary
-from uslnet_core.profiles import METHODS
+from uslnet_core.profiles import changes_of
 from uslnet_core.runs import Run
 from uslnet_core.stages import Stage
 
@@ -30,20 +30,20 @@ SHARED = ("01-data/images", "02-contrastive")
 AGREED = 0.95  # mean Dice between labels of two iterations, from which on the later one would learn nothing new
 # What a look at the images by the first segmenter is, step by step.
 LOOKS: dict[str, dict[str, Any]] = {
-    "iteration 0, second look": {"colour": 0.0, "appearance": False},
-    "iteration 0, and colour": {"appearance": False},
-    "iteration 0, and appearance": {},
+    "iteration 0, second look": {"twice": True, "colour": 0.0, "appearance": False},
+    "iteration 0, and colour": {"twice": True, "appearance": False},
+    "iteration 0, and appearance": {"twice": True},
 }
-# The last look with one part more, or one less.
+# The answer with one part more.
 PARTS: dict[str, dict[str, Any]] = {
     "as settled": {},
-    "without the second look": {"twice": False},
-    "without appearance": {"appearance": False},
-    "without colour clusters": {"colour": 0.0},
-    "colour clusters alone in the window": {"colour": 1.0},
+    "a second look": {"twice": True, "colour": 0.0, "appearance": False},
+    "a second look, and colour": {"twice": True, "appearance": False},
+    "a second look, and appearance": {"twice": True, "colour": 0.0},
+    "a second look, colour and appearance": {"twice": True},
+    "the same, window of 1.5": {"twice": True, "widen": 1.5},
+    "the same, window of 3": {"twice": True, "widen": 3.0},
     "eight views": {"views": 8},
-    "a narrower window, 1.5": {"widen": 1.5},
-    "a wider window, 3": {"widen": 3.0},
     "compact": {"compact": 1 / 64},
     "holes filled": {"filled": True},
     "darker or redder": {"darker": 1.0},
@@ -51,17 +51,14 @@ PARTS: dict[str, dict[str, Any]] = {
 }
 
 
-# In quick, what one sees at a glance: fewer epochs, and fewer rows.
-QUICK = {"refinement": {"iterations": 2, "first_epochs": 3, "epochs": 2}}
-QUICK_PARTS = ("as settled", "without the second look", "without appearance", "without colour clusters", "holes filled")
+# In quick, what one sees at a glance.
+QUICK_PARTS = ("as settled", "a second look", "a second look, colour and appearance", "holes filled")
 
 
 def plus_of(run: Run, *, share: bool = True) -> Run:
-    """Open USL-plus as a variation of a run: its images and encoders, and all else anew; in quick a short one."""
-    changes = METHODS["usl-plus"] | {"method": "usl-plus"}
-    if run.config.profile == "quick":
-        changes["refinement"] = changes["refinement"] | QUICK["refinement"]
-    return vary(run, "plus", SHARED if share else (), **changes)
+    """Open USL-plus as a variation of a run: its images and encoders, and all else anew."""
+    changes = changes_of("usl-plus", run.config.profile)
+    return vary(run, "plus", SHARED if share else (), method="usl-plus", **changes)
 
 
 def steps(run: Run, *, complete: bool = True) -> Stage | None:
@@ -82,7 +79,7 @@ def steps(run: Run, *, complete: bool = True) -> Stage | None:
         make_saliency(plus)
         make_labels(plus)
         trained = [train_iteration(plus, k) for k in iterations]
-        student = train_student(plus, QUICK["refinement"]["first_epochs"] if run.config.profile == "quick" else None)
+        student = train_student(plus)
     else:
         found = [finished(plus, run, SHARED, k) for k in iterations]
         if not all(found) or not plus.has(STUDENT):
@@ -95,15 +92,15 @@ def steps(run: Run, *, complete: bool = True) -> Stage | None:
         map_model("colour clusters", map_part(plus, split, "colour_clusters"), size),
         map_model("both", main_maps(plus, split), size),
         map_model("both, and appearance", with_appearance(plus, split, main_maps(plus, split)), size),
-        looked("iteration 0", plus, split, trained[0], twice=False),
+        looked("iteration 0", plus, split, trained[0]),
         in_one_piece("iteration 0, one piece", plus, split, trained[0]),
         *(looked(name, plus, split, trained[0], **changes) for name, changes in LOOKS.items()),
     ]
     for k, stage in enumerate(trained[1:], start=1):
-        models += [looked(f"iteration {k}", plus, split, stage, twice=False)]
-        models += [looked(f"iteration {k}, and appearance", plus, split, stage)]
-    models += [looked("student", plus, split, student, twice=False)]
-    models += [looked("student, second look", plus, split, student, **TWO_LOOKS.model_dump())]
+        models += [looked(f"iteration {k}", plus, split, stage)]
+        models += [looked(f"iteration {k}, and appearance", plus, split, stage, twice=True)]
+    models += [looked("student", plus, split, student)]
+    models += [looked("student, second look", plus, split, student, twice=True, colour=0.0, appearance=False)]
     return score_models(run, "steps", split, models)
 
 
@@ -137,10 +134,10 @@ def looked(name: str, run: Run, split: str, trained: Stage, **changes: Any) -> M
 
 def in_one_piece(name: str, run: Run, split: str, trained: Stage) -> Model:
     """Make a row of one look, of which the piece is kept that the uncertainty module would choose."""
-    once, rules = looking(run, twice=False), run.config.uncertainty
+    rules = run.config.uncertainty
 
     def maps() -> np.ndarray:
-        probability = look_over(once, split, load_segmenter(trained))
+        probability = look_over(run, split, load_segmenter(trained))
         return select_component(probability, run.config.evaluation.threshold, rules)
 
     return Model(name, trained, maps, {"rules": rules.settings()})

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from uslnet_core.data.images import ImageSet
-from uslnet_core.pipeline.sources import APPEARANCE, BLENDS, FUSED
+from uslnet_core.pipeline.sources import BLENDS, FUSED
 from uslnet_core.runs import Run
 from uslnet_core.saliency.appearance import appearance
 from uslnet_core.saliency.fuse import agreement, mean_maps, weighed_maps
@@ -97,5 +97,5 @@ def with_appearance(run: Run, split: str, maps: Stage) -> Stage:
             run.progress("appearance", int(part[-1]) + 1, len(image_set))
         out.flush()
 
-    name = f"03-saliency/{APPEARANCE}-{maps.name.split('/')[1]}/{split}"
+    name = f"03-saliency/appearance-{maps.name.split('/')[1]}/{split}"
     return run.make(name, compute, settings={"seed": run.config.seed}, inputs=[images, maps])

@@ -54,7 +54,7 @@ def shaved(predict: Predict, images: torch.Tensor) -> torch.Tensor:
 
 
 def settled(options: LookConfig, threshold: float, images: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-    """Make of the maps of windows, (B, S, S), what appearance and the terms in use say."""
+    """Make of maps, (B, S, S), what the terms in use say, and appearance."""
     if options.appearance:
         maps = appearance(images, maps)
     if options.darker:
@@ -64,11 +64,20 @@ def settled(options: LookConfig, threshold: float, images: torch.Tensor, maps: t
     return filled(maps, threshold) if options.filled else maps
 
 
+def looks_of(config: Config, model: Segmenter, fabric: Fabric) -> SecondLook | None:
+    """Build what a run answers with: both looks, or none where its segmenter's own map is the answer."""
+    return build_look(config, model, fabric) if config.look.twice else None
+
+
 def look_settings(config: Config) -> dict[str, Any]:
-    """Give what a second look hangs on besides the segmenter, as JSON values: nothing where one look is all."""
-    if not config.look.twice:
-        return {}
-    return config.look.settings() | {"rules": config.uncertainty.settings()}
+    """Give what an answer hangs on besides the segmenter, as JSON values: nothing where one plain look is all."""
+    rules = {"rules": config.uncertainty.settings()} if config.look.twice else {}
+    return config.look.settings() | rules
+
+
+def lesson_settings(config: Config) -> dict[str, Any]:
+    """Give what labels of second looks hang on besides the segmenter: nothing where they are not learnt from."""
+    return config.look.lesson() | ({"rules": config.uncertainty.settings()} if config.look.teach else {})
 
 
 @torch.no_grad()
@@ -113,10 +122,16 @@ def look_over(run: Run, split: str, model: Segmenter) -> np.ndarray:
     Returns:
         (N, S, S) float32 in [0, 1].
     """
-    images = ImageSet.open(run.open(f"01-data/images/{split}").folder)
-    if not run.config.look.twice:
-        return predict(model, images, fabric_of(run), progress=run.progress)
-    return np.concatenate([look.whole(*seen, images.size).numpy() for seen, look in seen_twice(run, split, model)])
+    images, fabric = ImageSet.open(run.open(f"01-data/images/{split}").folder), fabric_of(run)
+    if run.config.look.twice:
+        return np.concatenate([look.whole(*seen, images.size).numpy() for seen, look in seen_twice(run, split, model)])
+    if not run.config.look.settings():
+        return predict(model, images, fabric, progress=run.progress)
+    alone = run.config.look.model_copy(update={"appearance": False})  # which is for windows
+    look, maps = build_look(run.config.model_copy(update={"look": alone}), model, fabric), []
+    for part in torch.arange(len(images)).split(AT_ONCE):
+        maps.append(look.once(images.batch(part).to(fabric.device)).cpu().numpy())
+    return np.concatenate(maps)
 
 
 def taken_apart(run: Run, split: str, model: Segmenter, rows: Sequence[int]) -> dict[str, np.ndarray]:
@@ -135,8 +150,7 @@ def taken_apart(run: Run, split: str, model: Segmenter, rows: Sequence[int]) -> 
     fabric = fabric_of(run)
     stages = run.open(f"01-data/images/{split}"), prepare_fine_images(run, split)
     images, fine = (ImageSet.open(stage.folder).batch(rows).to(fabric.device) for stage in stages)
-    options = run.config.look.model_copy(update={"twice": True})
-    look = build_look(run.config.model_copy(update={"look": options}), model, fabric)
+    look = build_look(run.config, model, fabric)
     maps, windows = look.seen(images, fine)
     crops = crop(fine, windows, images.shape[-1], images.shape[-1])
     steps = {"segmenter": look.predict(crops), "colour clusters": colour_clusters(crops)}

@@ -30,9 +30,9 @@ from uslnet_core.pipeline.features import (
     load_head,
     view_recipe,
 )
-from uslnet_core.pipeline.fusion import BLENDERS, average, blend, fit_to_fuse, with_appearance
+from uslnet_core.pipeline.fusion import BLENDERS, average, blend, fit_to_fuse
 from uslnet_core.pipeline.images import image_size, train_split
-from uslnet_core.pipeline.sources import APPEARANCE, CONCATENATED, FUSED, source_name, without_appearance
+from uslnet_core.pipeline.sources import CONCATENATED, FUSED, source_name
 from uslnet_core.pipeline.weights import load_weights, save_weights
 from uslnet_core.runs import Run
 from uslnet_core.saliency.ccam import CCAM, train_ccam
@@ -89,8 +89,6 @@ def map_part(run: Run, split: str, cam: str | None = None, encoder: str | None =
     """
     name = source_name(run, cam, encoder)
     kind, _, who = name.partition("-")
-    if kind == APPEARANCE:
-        return with_appearance(run, split, map_part(without_appearance(run), split, None, encoder))
     if kind in BLENDERS:
         options = run.config.saliency
         return blend(run, split, name, [map_part(run, split, each, encoder) for each in (options.cam, *options.also)])
@@ -219,7 +217,7 @@ def source_settings(run: Run, kind: str, who: str) -> dict[str, Any]:
 
 def ccam_settings(run: Run) -> dict[str, Any]:
     """Give the settings that CCAM's maps hang on."""
-    others = {"cam", "fusion", "also", "weigh", "appearance", "samples", "noise", "frequency"}
+    others = {"cam", "fusion", "also", "weigh", "samples", "noise", "frequency"}
     return run.config.saliency.model_dump(mode="json", exclude=others)
 
 
@@ -281,9 +279,6 @@ def map_like(run: Run, split: str, stage: Stage) -> Stage:
     there = f"03-saliency/{name}/{split}"
     if stage.name == there:
         return stage
-    if kind == APPEARANCE:
-        (maps,) = (each for each in stage.manifest.inputs if each.startswith("03-"))
-        return with_appearance(run, split, map_like(run, split, run.open(maps)))
     if who == FUSED or kind in BLENDERS:
         parts = [map_like(run, split, run.open(each)) for each in stage.manifest.inputs]
         return blend(run, split, name, parts) if kind in BLENDERS else average(run, split, kind, parts)

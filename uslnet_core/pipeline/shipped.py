@@ -9,26 +9,22 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
-from uslnet_core.config import LookConfig, configure
+from uslnet_core.config import configure
 from uslnet_core.errors import RunError
 from uslnet_core.inference import Predictor
-from uslnet_core.pipeline.features import as_fields
-from uslnet_core.pipeline.images import image_size, train_split
-from uslnet_core.pipeline.looks import build_look
-from uslnet_core.pipeline.student import STUDENT, TWO_LOOKS, load_student
+from uslnet_core.pipeline.student import STUDENT, load_student
 from uslnet_core.pipeline.training import last_predictor
-from uslnet_core.runs import Run
 from uslnet_core.stages import peek
 
 SHIPPED = Path(__file__).resolve().parents[1] / "shipped"
 CARD = "card.json"
 
 
-def ship(run: Run, folder: Path = SHIPPED) -> Path:
+def ship(run_folder: Path, folder: Path = SHIPPED) -> Path:
     """Put a run's student into the package, with a card that says what it was made from.
 
     Args:
-        run: a run of USL-plus whose student is trained.
+        run_folder: the folder of a run of USL-plus whose student is trained.
         folder: gets segmenter.safetensors and card.json.
 
     Returns:
@@ -37,23 +33,26 @@ def ship(run: Run, folder: Path = SHIPPED) -> Path:
     Raises:
         RunError: the student is not there, or has seen drawn images only.
     """
-    stage = run.open(STUDENT)
-    if run.config.dataset == "synthetic":
-        raise RunError(f"The student of {run.folder.name} has seen drawn images only, which helps nobody: none ships.")
-    images = run.open(f"01-data/images/{train_split(run)}").manifest.facts["images"]
+    stage = peek(run_folder).get(STUDENT)
+    if stage is None:
+        advice = "`uslnet reproduce steps` trains one, beside the run that it is for."
+        raise RunError(f"{run_folder.name} has no student. {advice}")
+    made = stage.manifest
+    config = made.config
+    if config["dataset"] == "synthetic":
+        raise RunError(f"The student of {run_folder.name} has seen drawn images only, which helps nobody: none ships.")
+    images = next(each for name, each in peek(run_folder).items() if name.startswith("01-data/fine-images/train"))
     card = {
-        "trained on": f"{images} images of {run.config.dataset}-{train_split(run)}, no masks",
-        "profile": run.config.profile,
-        "method": run.config.method,
-        "seed": run.config.seed,
-        "size": image_size(run),
-        "threshold": run.config.evaluation.threshold,
-        "look": TWO_LOOKS.model_dump(mode="json"),
-        "uncertainty": run.config.uncertainty.settings(),
-        "parameters": stage.manifest.facts["parameters"],
-        "made at": stage.manifest.made_at,
-        "fingerprint": stage.manifest.fingerprint,
-        "versions": stage.manifest.versions,
+        "trained on": f"{images.manifest.facts['images']} images of {config['dataset']}-train, no masks",
+        "profile": config["profile"],
+        "method": config["method"],
+        "seed": made.seed,
+        "size": made.settings["size"],
+        "threshold": config["evaluation"]["threshold"],
+        "parameters": made.facts["parameters"],
+        "made at": made.made_at,
+        "fingerprint": made.fingerprint,
+        "versions": made.versions,
     }
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(stage / "segmenter.safetensors", folder / "segmenter.safetensors")
@@ -79,26 +78,29 @@ def shipped_predictor(fabric: Fabric, threshold: float | None = None, folder: Pa
     """
     card, model = read_card(folder), load_student(folder)
     cut = card["threshold"] if threshold is None else threshold
-    look, rules = LookConfig(**card["look"]), as_fields(card["uncertainty"])
-    config = configure(look=look.model_dump(), uncertainty=rules, evaluation={"threshold": cut})
-    return Predictor(model, card["size"], fabric, cut, build_look(config, model, fabric))
+    configure(evaluation={"threshold": cut})  # which refuses what is no threshold
+    return Predictor(model, card["size"], fabric, cut)
 
 
-def predictor_at_hand(run_folder: Path, fabric: Fabric, threshold: float | None = None) -> tuple[Predictor, str]:
-    """Load a run's own segmenter where it has one, and the student that ships where the run is not there at all.
+def predictor_at_hand(
+    run_folder: Path, fabric: Fabric, threshold: float | None = None, *, drawn: bool = False
+) -> tuple[Predictor, str]:
+    """Load a run's own segmenter, or else the student that ships.
 
     Args:
         run_folder: the folder of a run, which need not be there.
         fabric: device and precision.
         threshold: probability above is lesion; by default as the model's maker says.
+        drawn: the images to segment are synthetic. If they are not, a run that has seen drawn ones alone is no use.
 
     Returns:
         The predictor, and where it is from in words.
 
     Raises:
-        RunError: the run is there, and its segmenters are stale.
+        RunError: the run is there, and all its segmenters are stale.
     """
-    if any(name.startswith("05-segmenter/") for name in peek(run_folder)):
+    trained = [stage for name, stage in peek(run_folder).items() if name.startswith("05-segmenter/")]
+    if trained and (drawn or trained[0].manifest.config["dataset"] != "synthetic"):
         predictor, stage = last_predictor(run_folder, fabric, threshold)
         made = stage.manifest
         told = f"{stage.name} of {run_folder.name}, {made.config['dataset']} images, seed {made.seed}"

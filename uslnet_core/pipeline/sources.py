@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from uslnet_core.config import OF_COLOUR
 from uslnet_core.pipeline.features import ENCODER_TITLES
 from uslnet_core.runs import Run
 
 FUSED, CONCATENATED = "fused", "concatenated"
-APPEARANCE = "appearance"
 BLENDS = {"evenly": "blend", "by_sureness": "sure_blend"}  # several sources in one map: kinds, by how they are weighed
 CAM_TITLES = {
     "ccam": "CCAM",
@@ -25,8 +22,7 @@ CAM_TITLES = {
 def source_name(run: Run, cam: str | None = None, encoder: str | None = None) -> str:
     """Name a source of saliency: ``ccam-simclr``, ``ccam-fused``, ``smooth_grad_cam_pp-moco_v2``, ``colour_distance``.
 
-    Several in one map are a blend: ``blend-ccam-simclr+colour_clusters``. What was made of a map by the images' own
-    colours has its name after ``appearance-``.
+    Several in one map are a blend: ``blend-ccam-simclr+colour_clusters``.
 
     Args:
         run: the run.
@@ -34,8 +30,6 @@ def source_name(run: Run, cam: str | None = None, encoder: str | None = None) ->
         encoder: an encoder's name, ``fused`` or ``concatenated``; by default the run's one encoder, or its fusion.
     """
     options = run.config.saliency
-    if cam is None and options.appearance:
-        return f"{APPEARANCE}-{source_name(without_appearance(run), None, encoder)}"
     if cam is None and options.also:
         parts = [source_name(run, each, encoder) for each in (options.cam, *options.also)]
         return f"{BLENDS[options.weigh]}-{'+'.join(parts)}"
@@ -46,17 +40,9 @@ def source_name(run: Run, cam: str | None = None, encoder: str | None = None) ->
     return f"{cam}-{encoder or (run.config.encoders[0] if len(run.config.encoders) == 1 else together)}"
 
 
-def without_appearance(run: Run) -> Run:
-    """Open the same run with the maps as they are before the images' own colours are heard."""
-    saliency = run.config.saliency.model_copy(update={"appearance": False})
-    return replace(run, config=run.config.model_copy(update={"saliency": saliency}))
-
-
 def source_title(name: str) -> str:
     """Write a source's name for readers: ``ccam-moco_v2`` is ``CCAM, MoCo v2``."""
     cam, _, who = name.partition("-")
-    if cam == APPEARANCE:
-        return f"{source_title(who)}, and appearance"
     if cam in BLENDS.values():
         said = " with ".join(source_title(each) for each in who.split("+"))
         return said if cam == BLENDS["evenly"] else f"{said}, by sureness"

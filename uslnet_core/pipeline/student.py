@@ -10,12 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from uslnet_core.checkpoints import DiskKeeper
-from uslnet_core.config import LookConfig
 from uslnet_core.data.images import ImageSet
 from uslnet_core.encoder import Encoder
 from uslnet_core.pipeline.features import common_settings, fabric_of
 from uslnet_core.pipeline.images import image_size, prepare_fine_images, train_split
-from uslnet_core.pipeline.looks import look_settings, seen_twice
+from uslnet_core.pipeline.looks import lesson_settings, seen_twice
 from uslnet_core.pipeline.training import load_segmenter
 from uslnet_core.refine import SOFT, train_segmenter
 from uslnet_core.runs import Run
@@ -24,7 +23,6 @@ from uslnet_core.stages import Stage
 
 STUDENT = "08-student"
 BACKBONE, WIDTH = "slim18", 64
-TWO_LOOKS = LookConfig(twice=True, colour=0.0, appearance=False)  # how it looks: what it has learnt is enough
 STREAM = 99  # its random numbers are no iteration's
 
 
@@ -60,6 +58,7 @@ def train_student(run: Run, epochs: int | None = None) -> Stage:
             fabric,
             iteration=STREAM,
             size=image_size(run),
+            cut=config.look.cut,
             scale=SOFT,
             epochs=epochs,
             progress=lambda _, done, total: run.progress("student", done, total),
@@ -75,7 +74,7 @@ def train_student(run: Run, epochs: int | None = None) -> Stage:
         "network": [BACKBONE, WIDTH],
         "epochs": epochs,
         "size": image_size(run),
-        **look_settings(config),
+        **lesson_settings(config),
     }
     inputs = [fine, teacher]
     return run.make(STUDENT, compute, settings=settings, inputs=inputs, device=str(fabric.device), keeper=keeper)
@@ -97,8 +96,7 @@ def empty_student() -> Segmenter:
 
 def load_student(folder: Path | Stage) -> Segmenter:
     """Load a student from its folder: float16 weights, to compute in float32; in evaluation mode."""
+    weights = load_file(folder / "segmenter.safetensors")
     student = empty_student()
-    student.load_state_dict(
-        load_file(folder / "segmenter.safetensors")
-    )  # copies values into the student's own number format
+    student.load_state_dict(weights)  # copies values into the student's own number format
     return student.eval()

@@ -19,12 +19,12 @@ from uslnet_core.inference import Predictor
 from uslnet_core.labels import make_labels as label_batch
 from uslnet_core.pipeline.features import as_fields, common_settings, empty_encoder, fabric_of, load_encoder, method_of
 from uslnet_core.pipeline.images import image_size, load_images, prepare_fine_images, train_split
-from uslnet_core.pipeline.looks import build_look, look_over, look_settings, seen_twice
+from uslnet_core.pipeline.looks import lesson_settings, looks_of, seen_twice
 from uslnet_core.pipeline.saliency import MAIN, encoder_settings, load_saliency
 from uslnet_core.pipeline.weights import load_weights, save_weights
 from uslnet_core.refine import train_segmenter
 from uslnet_core.runs import Run
-from uslnet_core.segmenter import Segmenter
+from uslnet_core.segmenter import Segmenter, predict
 from uslnet_core.stages import Stage, peek, read_stage, stale_reason
 
 LABEL_BATCH = 64
@@ -110,18 +110,18 @@ def train_iteration(run: Run, iteration: int) -> Stage:
     if config.labels.kind != "uncertain" and iteration:
         raise ConfigError(f"{config.labels.kind} labels are for iteration 0; refinement takes three-way ones.")
     refinement["epochs"] = config.refinement.epochs if iteration else config.refinement.first_epochs
-    twice = bool(iteration) and config.look.twice
-    fine = [prepare_fine_images(run, train_split(run))] if twice else []
+    second = bool(iteration) and config.look.teach
+    fine = [prepare_fine_images(run, train_split(run))] if second else []
 
     def compute(folder: Path) -> dict[str, Any]:
         facts = {}
-        if twice:
+        if second:
             facts = write_fine_labels(run, load_segmenter(before), folder)
         elif iteration:
-            maps = look_over(run, train_split(run), load_segmenter(before))
+            maps = predict(load_segmenter(before), ImageSet.open(images.folder), fabric, progress=run.progress)
             facts = write_labels(maps, config.uncertainty, folder)
         labels, keep = load_labels(folder if iteration else before)
-        if twice:
+        if second:
             labels = np.load(folder / "fine-labels.npy", mmap_mode="r")
         if iteration and config.refinement.warm_start:
             model = load_segmenter(before)
@@ -129,13 +129,14 @@ def train_iteration(run: Run, iteration: int) -> Stage:
             model = fresh_segmenter(run, iteration)
         trained = train_segmenter(
             model,
-            ImageSet.open((fine[0] if twice else images).folder),
+            ImageSet.open((fine[0] if second else images).folder),
             labels,
             keep,
             config,
             fabric,
             iteration=iteration,
-            size=image_size(run) if twice else None,
+            size=image_size(run) if second else None,
+            cut=config.look.cut,
             progress=run.progress,
             keeper=keeper,
         )
@@ -150,13 +151,13 @@ def train_iteration(run: Run, iteration: int) -> Stage:
         "size": image_size(run),
     }
     if iteration:
-        settings |= {"uncertainty": config.uncertainty.settings()} | look_settings(config)
+        settings |= {"uncertainty": config.uncertainty.settings()} | lesson_settings(config)
     inputs = [images, features, before, *fine]
     return run.make(name, compute, settings=settings, inputs=inputs, device=str(fabric.device), keeper=keeper)
 
 
 def write_fine_labels(run: Run, model: Segmenter, folder: Path) -> dict[str, Any]:
-    """Look twice at the training images and write the uncertainty module's labels of what is seen.
+    """Look twice at the training images, and write the uncertainty module's labels of what is seen.
 
     Args:
         run: the run.
@@ -273,5 +274,5 @@ def last_predictor(run_folder: Path, fabric: Fabric, threshold: float | None = N
     cut = made["evaluation"]["threshold"] if threshold is None else threshold
     sections = {name: as_fields(made[name]) for name in ("look", "uncertainty") if name in made}
     config = configure(**sections, evaluation={"threshold": cut})
-    look = build_look(config, model, fabric) if config.look.twice else None
+    look = looks_of(config, model, fabric)
     return Predictor(model, stage.manifest.settings["size"], fabric, cut, look), stage

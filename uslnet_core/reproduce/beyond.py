@@ -34,8 +34,11 @@ STEPS = {
     "iteration 0, second look": "iteration 0, one piece",
     "iteration 0, and colour": "iteration 0, second look",
     "iteration 0, and appearance": "iteration 0, and colour",
-    "iteration 1, and appearance": "iteration 0, and appearance",
-    "iteration 2, and appearance": "iteration 1, and appearance",
+    "iteration 1": "iteration 0",
+    "iteration 1, and appearance": "iteration 1",
+    "iteration 2": "iteration 1",
+    "iteration 2, and appearance": "iteration 2",
+    "student, second look": "student",
 }
 LOOKED = "iteration 0, and appearance"
 SHOWN = ("both", "iteration 0", LOOKED)  # and the last iteration, and the student
@@ -53,10 +56,12 @@ RULES = {
 def steps(lines: Lines, *, complete: bool = True) -> Reproduced:
     """Each step past the paper, from maps cut at one half to the student."""
     stages = stages_of(partial(pipeline.steps, complete=complete), lines)
-    last = [model for model in rows_of(stages) if model.startswith("iteration")][-1:]  # what the student learnt from
-    found = scored_alone("steps", lines, stages, [*STEPS.items(), *(("student, second look", each) for each in last)])
+    last = [model for model in rows_of(stages) if model.startswith("iteration") and "," not in model][-1:]
+    found = scored_alone("steps", lines, stages, [*STEPS.items(), *(("student", each) for each in last)])
     if not stages:
         return found
+    scores = found.tables["scores"].drop(columns=["from", "epochs"])
+    found.tables["student"] = scores[scores["model"] == "student"].drop(columns="model").reset_index(drop=True)
     found.tables["scores"] = briefly(found.tables["scores"])
     seed, per_image = next(iter(scores_of(stages).items()))
     line = lines[seed]
@@ -65,7 +70,7 @@ def steps(lines: Lines, *, complete: bool = True) -> Reproduced:
     found.tables["sensitivity and specificity"] = both_sides(scores_of(stages))
     found.tables["labels"] = labels_table(lines, stages)
     found.tables["stopping"] = stopping_table(lines, stages)
-    found.figures["outlines"] = outlines(line, stages[seed], [*SHOWN, *last, "student, second look"])
+    found.figures["outlines"] = outlines(line, stages[seed], [*SHOWN, *last, "student"])
     return replace(found, figures=found.figures | pictures(line, per_image))
 
 
@@ -96,7 +101,7 @@ def pictures(line: Run, per_image: pd.DataFrame) -> dict[str, Figure]:
 
 @needs_masks_of(pipeline.score_split)
 def parts(lines: Lines, *, complete: bool = True) -> Reproduced:
-    """The last look with one part more or less, and the labels under other rules."""
+    """The answer with one part more, and the labels under other rules."""
     stages = stages_of(partial(pipeline.ablations, complete=complete), lines)
     others = [model for stage in stages.values() for model in pd.read_csv(stage / "models.csv")["model"]]
     pairs = [(model, "as settled") for model in dict.fromkeys(others) if model != "as settled"]
@@ -137,7 +142,7 @@ def stopping_table(lines: Lines, stages: Mapping[int, Stage]) -> pd.DataFrame:
     for seed, per_image in scores_of(stages).items():
         known = pipeline.agreement(pipeline.plus_of(lines[seed], share=False))
         dice = per_image.groupby("model")["DIC"].mean()
-        by_iteration = [100 * dice[f"iteration {k}, and appearance"] for k in range(len(known))]
+        by_iteration = [100 * dice[f"iteration {k}"] for k in range(len(known))]
         chosen, best = pipeline.where_to_stop(known), max(range(len(known)), key=by_iteration.__getitem__)
         row = {"seed": str(seed), "chosen without a mask": f"iteration {chosen}", "its Dice": by_iteration[chosen]}
         row |= {"highest": f"iteration {best}", "Dice there": by_iteration[best]}
