@@ -12,6 +12,7 @@ import argparse
 import platform
 import statistics
 import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -30,17 +31,19 @@ from uslnet_core.segmenter import Segmenter
 
 
 def contenders() -> dict[str, Predictor]:
-    """The student in one look and as it ships, and its teacher's network in one look and in all that it learnt by."""
+    """The student as it ships and in two looks, and its teacher's network in one look and as it teaches."""
     fabric = Fabric(accelerator="cpu", devices=1)
     student = pipeline.shipped_predictor(fabric)
     torch.manual_seed(0)
     teacher = Segmenter(Encoder("resnet18")).eval().to(memory_format=torch.channels_last)
-    look = build_look(configure(method="usl-plus"), teacher, fabric)
+    all_of_it = configure(method="usl-plus")
+    plain = configure(method="usl-plus", look={"colour": 0.0, "appearance": False})
+    looks = build_look(plain, student.model, fabric), build_look(all_of_it, teacher, fabric)
     return {
-        "the student, one look": Predictor(student.model, student.size, fabric),
         "the student, as it ships": student,
+        "the student, two looks": replace(student, look=looks[0]),
         "ResNet-18, one look": Predictor(teacher, student.size, fabric),
-        "ResNet-18, two looks with colour and appearance": Predictor(teacher, student.size, fabric, look=look),
+        "ResNet-18, two looks with colour and appearance": Predictor(teacher, student.size, fabric, look=looks[1]),
     }
 
 
@@ -62,8 +65,8 @@ def measure(images: int, side: int, rounds: int) -> pd.DataFrame:
     for name, own in seconds.items():
         ratio = statistics.median(theirs / each for theirs, each in zip(own, ours, strict=True))
         weights = sum(value.numel() for value in predictors[name].model.parameters())
-        row = {"how": name, "million_weights": weights / 1e6, "ms_per_image": 1000 * statistics.median(own) / images}
-        rows.append(row | {"times_the_student": ratio})
+        row = {"how": name, "million weights": weights / 1e6, "ms an image": 1000 * statistics.median(own) / images}
+        rows.append(row | {"times the student": ratio})
     return pd.DataFrame(rows)
 
 
@@ -81,11 +84,11 @@ def main() -> None:
     machine = f"{processor()}, 1 thread, {platform.system()}"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     print(f"{args.images} images of {args.side} × {args.side}, {args.rounds} rounds · {machine} · {versions}\n")
-    print(table.to_string(index=False, float_format=lambda v: f"{v:.2f}"))
+    print(table.to_string(index=False, float_format=lambda v: f"{v:.1f}"))
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        extra = {"images": args.images, "side": args.side, "rounds": args.rounds, "machine": machine}
-        table.assign(**extra, versions=versions, date=date.today().isoformat()).to_csv(args.out, index=False)
+        measured = f"{args.images} images, {args.rounds} rounds, {machine}, {versions}, {date.today().isoformat()}"
+        table.assign(measured=[measured, *[""] * (len(table) - 1)]).round(1).to_csv(args.out, index=False)
 
 
 if __name__ == "__main__":
