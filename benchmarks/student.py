@@ -3,7 +3,8 @@
     python benchmarks/student.py [--out table.csv] [--images 16] [--side 600] [--rounds 15]
 
 Every contender segments the same images one by one, in turn, round by round, so that a busy machine slows them alike; a
-ratio is the median of the rounds' ratios. The weights of the larger network are random: no time hangs on them.
+ratio is the median of the rounds' ratios. The larger network's weights are random: the time of a
+pass does not hang on them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from uslnet_core.config import configure
 from uslnet_core.data import synthetic
 from uslnet_core.encoder import Encoder
 from uslnet_core.inference import Predictor
-from uslnet_core.pipeline.looks import build_look
+from uslnet_core.pipeline.looks import answer_of
 from uslnet_core.segmenter import Segmenter
 
 
@@ -36,14 +37,14 @@ def contenders() -> dict[str, Predictor]:
     student = pipeline.shipped_predictor(fabric)
     torch.manual_seed(0)
     teacher = Segmenter(Encoder("resnet18")).eval().to(memory_format=torch.channels_last)
-    all_of_it = configure(method="usl-plus")
-    plain = configure(method="usl-plus", look={"colour": 0.0, "appearance": False})
-    looks = build_look(plain, student.model, fabric), build_look(all_of_it, teacher, fabric)
+    plain = configure(method="usl-plus", look={"twice": True, "colour": 0.0, "appearance": False})
+    all_of_it = configure(method="usl-plus", look={"twice": True})
+    looks = answer_of(plain, student.model, fabric), answer_of(all_of_it, teacher, fabric)
     return {
         "the student, as it ships": student,
         "the student, two looks": replace(student, look=looks[0]),
         "ResNet-18, one look": Predictor(teacher, student.size, fabric),
-        "ResNet-18, two looks with colour and appearance": Predictor(teacher, student.size, fabric, look=looks[1]),
+        "ResNet-18, second look, colour, appearance": Predictor(teacher, student.size, fabric, look=looks[1]),
     }
 
 

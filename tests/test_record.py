@@ -22,6 +22,14 @@ def test_nothing_is_written_for_a_run_without_scores(tmp_path, trained_run):
     assert not (tmp_path / "results").exists()
 
 
+def test_another_method_s_scores_stand_beside_no_number_of_the_paper(tmp_path, trained_run):
+    config = trained_run.config.model_copy(update={"dataset": "isic2017", "method": "usl-plus"})
+    run = replace(trained_run, config=config)
+    with pytest.raises(DataError, match="is of usl-plus.*uslnet reproduce steps --dataset isic2017 --record"):
+        record(run, tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
 def test_synthetic_scores_are_not_recorded(tmp_path, trained_run):
     run = replace(trained_run, folder=tmp_path / "synthetic-quick")
     shutil.copytree(trained_run.folder, run.folder)

@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from uslnet_core import pipeline
+from uslnet_core.book import project_root
 from uslnet_core.cli import app
 from uslnet_core.data import synthetic
 from uslnet_core.errors import ConfigError, RunError
@@ -22,7 +23,11 @@ def test_it_is_small_and_says_where_it_is_from():
     card = pipeline.read_card()
     assert (SHIPPED / "segmenter.safetensors").stat().st_size < 5_000_000
     assert card["trained on"].endswith("no masks") and "synthetic" not in card["trained on"]
-    assert {"size", "threshold", "seed", "fingerprint", "made at"} <= set(card)
+    named = {"trained on", "profile", "method", "seed", "size", "threshold", "parameters", "made at", "fingerprint"}
+    assert set(card) == named | {"versions"}
+    recorded = json.loads((project_root() / "book/results/isic2017-workshop-usl-plus/steps.json").read_text())
+    stages = recorded["seeds"][str(card["seed"])]["stages"]
+    assert card["fingerprint"] in [each["fingerprint"] for name, each in stages.items() if name.endswith("/08-student")]
     assert not any(word in json.dumps(card) for word in ("/work", "/tmp", "/home"))
 
 

@@ -221,7 +221,7 @@ class LookConfig(Section):
     widen: float = Field(2.0, ge=1.0, description="side of the window over the longer side of what was found")
     colour: Fraction = Field(0.5, description="share of colour clusters beside the segmenter in the window")
     appearance: bool = Field(True, description="the window's own two colours decide beside the map")
-    compact: Fraction = Field(0.0, description="blur of what is believed in the window, share of its side")
+    compact: Fraction = Field(0.0, description="blur of what is believed, share of the side")
     darker: float = Field(0.0, ge=0.0, description="log-odds of a pixel that is one step darker or redder than skin")
     filled: bool = Field(False, description="holes in what is found are filled")
     shave: bool = Field(False, description="hair is painted over before")

@@ -23,7 +23,6 @@ from uslnet_core.data.images import read_image
 from uslnet_core.data.layouts import among_images, files_in, masks_instead
 from uslnet_core.data.storage import without_folder
 from uslnet_core.errors import DataError
-from uslnet_core.second_look import SecondLook
 from uslnet_core.segmenter import Segmenter
 
 OVERLAY_SIDE = 1024  # overlays are for looking at, so they are kept small
@@ -52,14 +51,14 @@ class Predictor:
         size: side of its input, pixels.
         fabric: device and precision.
         threshold: probability above is lesion.
-        look: looks twice with the same model, past the paper, where that is the answer.
+        look: past the paper, what makes maps of the image and of the same at twice the size, with the same model.
     """
 
     model: Segmenter
     size: int
     fabric: Fabric
     threshold: float = 0.5
-    look: SecondLook | None = None
+    look: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
 
     @torch.no_grad()
     def probability(self, image: np.ndarray) -> np.ndarray:
@@ -77,8 +76,7 @@ class Predictor:
                 logits = model(batch)
             probability = torch.sigmoid(logits.float())
         else:
-            fine = self.squeezed(image, 2 * self.size)
-            probability = self.look.whole(*self.look.seen(batch, fine), 2 * self.size)
+            probability = self.look(batch, self.squeezed(image, 2 * self.size))
         large = F.interpolate(probability.cpu()[:, None], image.shape[:2], mode="bilinear", align_corners=False)
         return large[0, 0].numpy()
 

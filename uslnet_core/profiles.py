@@ -32,7 +32,7 @@ PROFILES: dict[str, dict[str, Any]] = {
 METHODS: dict[str, dict[str, Any]] = {
     # The paper's, as the profiles have it.
     "usl-net": {},
-    # Past the paper (chapter 15, which says of each value how it was chosen).
+    # Past the paper (chapter 15); the page on deviations says of each value how it was chosen.
     "usl-plus": {
         "saliency": {"also": ("colour_clusters",)},
         "uncertainty": {"low": 0.4, "high": 0.6},

@@ -35,8 +35,15 @@ def record(run: Run, target: Path) -> Path:
 
     Raises:
         RunError: a stage is missing.
-        DataError: nothing was scored, or the images are synthetic: such scores do not stand beside the paper's.
+        DataError: nothing was scored, or the images are synthetic or the method not the paper's: such scores do not
+            stand beside the paper's.
     """
+    if run.config.method != "usl-net":
+        command = run.spell("reproduce steps").replace(f" --method {run.config.method}", "")
+        raise DataError(
+            f"{run.folder.name} is of {run.config.method}, and a record stands beside the paper's numbers. Past the "
+            f"paper, this records: {command} --record"
+        )
     split = pipeline.score_split(run)
     stage = run.open(f"07-evaluation/{split}")
     if run.config.dataset == "synthetic":

@@ -79,11 +79,6 @@ class SecondLook:
     widen: float = 2.0
     settle: Settle | None = None
 
-    def first(self, images: Tensor) -> Tensor:
-        """Look at whole images: (B, 3, S, S) to probabilities (B, S, S), the chosen piece alone."""
-        probability = self.predict(images)
-        return alone(probability, self.choose(probability))
-
     def once(self, images: Tensor) -> Tensor:
         """Look once, and settle what is seen: (B, 3, S, S) to probabilities (B, S, S), every piece."""
         maps = self.predict(images)
@@ -111,13 +106,29 @@ class SecondLook:
         Returns:
             (B, S, S) float32 in [0, 1], maps of windows, and (B, 3), where the windows lie, in pixels of S.
         """
+        steps = self.apart(images, fine)
+        return steps["settled"], steps["windows"]
+
+    def apart(self, images: Tensor, fine: Tensor | None = None) -> dict[str, Tensor]:
+        """Do the same, and keep every step.
+
+        Args:
+            images: as above.
+            fine: as above.
+
+        Returns:
+            windows (B, 3); crops (B, 3, S, S) float32 in [0, 1]; maps of them (B, S, S) float32 in [0, 1]: predicted;
+            beside, if there is another source; mixed; settled.
+        """
         size = images.shape[-1]
-        windows = windows_around(self.choose(self.first(images)), self.widen)
-        cut = crop(images if fine is None else fine, windows, size, size)
-        maps = self.predict(cut)
+        windows = windows_around(self.choose(self.predict(images)), self.widen)
+        crops = crop(images if fine is None else fine, windows, size, size)
+        steps = {"windows": windows, "crops": crops, "predicted": self.predict(crops)}
+        mixed = steps["predicted"]
         if self.beside is not None:
-            maps = (1 - self.share) * maps + self.share * self.beside(cut)
-        return (maps if self.settle is None else self.settle(cut, maps)), windows
+            steps["beside"] = self.beside(crops)
+            mixed = (1 - self.share) * mixed + self.share * steps["beside"]
+        return steps | {"mixed": mixed, "settled": mixed if self.settle is None else self.settle(crops, mixed)}
 
     def whole(self, maps: Tensor, windows: Tensor, size: int) -> Tensor:
         """Put maps of windows, as :meth:`seen` gives them, back into whole ones of any size: the chosen piece alone."""

@@ -34,6 +34,7 @@ from uslnet_core.pipeline.images import (
     source_digest,
     train_split,
 )
+from uslnet_core.pipeline.lessons import other_lessons
 from uslnet_core.pipeline.looks import look_over, taken_apart
 from uslnet_core.pipeline.saliency import (
     build_source,
@@ -123,6 +124,7 @@ __all__ = [
     "method_of",
     "model_name",
     "options",
+    "other_lessons",
     "plus_of",
     "predictor_at_hand",
     "prepare_fine_images",

@@ -39,6 +39,7 @@ from uslnet_core.weights import CHECKPOINTS
 TRAINED_BEFORE = ("01-data", "02-contrastive", "03-saliency")
 TRANSFORMERS = {"MoCo v3": "moco_v3_vits", "DINO": "dino_vits16", "DINOv2": "dinov2_vits14"}
 PLAIN_THRESHOLDS = (0.3, 0.5, 0.7)
+SOURCES = {"cam": "ccam", "also": [], "weigh": "evenly"}  # of the maps; what an older manifest does not say
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,12 @@ def finished(varied: Run, run: Run, share: Sequence[str], iteration: int = 0) ->
     alike = all(made[section] == wanted[section] for section in ("labels", "segmenter"))
     # An older version knew fewer choices, and what is not in use is no difference.
     alike = alike and UncertaintyConfig(**made["uncertainty"]).settings() == varied.config.uncertainty.settings()
+    alike = alike and [made["saliency"].get(name, usual) for name, usual in SOURCES.items()] == [
+        wanted["saliency"][name] for name in SOURCES
+    ]
+    if iteration:
+        alike = alike and stage.manifest.settings.get("look") == varied.config.look.lesson().get("look")
+        alike = alike and made["refinement"]["warm_start"] == wanted["refinement"]["warm_start"]
     epochs = wanted["refinement"]["epochs" if iteration else "first_epochs"]
     return (varied, stage) if alike and epochs_of(stage) == epochs else None
 
@@ -312,7 +319,8 @@ def score_models(run: Run, table: str, split: str, models: Sequence[Model]) -> S
 
 def epochs_of(stage: Stage) -> int | None:
     """Give the epochs that a segmenter's stage was trained for; ``None`` for maps."""
-    return stage.manifest.settings.get("refinement", {}).get("epochs")
+    settings = stage.manifest.settings
+    return settings.get("refinement", settings).get("epochs") if "segmenter" in settings else None
 
 
 def public_file(run: Run, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Past the paper: what each step of USL-plus adds, and what is lost without it; all scored side by side.
+"""Past the paper: what each step of USL-plus adds, and what one part more would; all scored side by side.
 
 Masks are read at the very end, to score.
 """
@@ -15,10 +15,11 @@ from uslnet_core.data.images import ImageSet
 from uslnet_core.labels import select_component
 from uslnet_core.pipeline.ablations import Model, finished, map_model, score_models
 from uslnet_core.pipeline.fusion import with_appearance
+from uslnet_core.pipeline.images import prepare_fine_images
 from uslnet_core.pipeline.looks import look_over, look_settings
 from uslnet_core.pipeline.saliency import main_maps, make_saliency, map_part
 from uslnet_core.pipeline.scoring import images_to_score, score_split
-from uslnet_core.pipeline.student import STUDENT, load_student, train_student
+from uslnet_core.pipeline.student import STUDENT, has_student, load_student, train_student
 from uslnet_core.pipeline.training import load_segmenter, make_labels, train_iteration
 from uslnet_core.pipeline.variants import complete as complete_run
 from uslnet_core.pipeline.variants import vary
@@ -28,21 +29,20 @@ from uslnet_core.stages import Stage
 
 SHARED = ("01-data/images", "02-contrastive")
 AGREED = 0.95  # mean Dice between labels of two iterations, from which on the later one would learn nothing new
-# What a look at the images by the first segmenter is, step by step.
+# A second look by a segmenter, step by step.
+EVERYTHING = "second look, colour, appearance"
 LOOKS: dict[str, dict[str, Any]] = {
-    "iteration 0, second look": {"twice": True, "colour": 0.0, "appearance": False},
-    "iteration 0, and colour": {"twice": True, "appearance": False},
-    "iteration 0, and appearance": {"twice": True},
+    "second look": {"twice": True, "colour": 0.0, "appearance": False},
+    "second look, colour": {"twice": True, "appearance": False},
+    EVERYTHING: {"twice": True},
 }
-# The answer with one part more.
+# The answer, and the answer with one part more.
 PARTS: dict[str, dict[str, Any]] = {
     "as settled": {},
-    "a second look": {"twice": True, "colour": 0.0, "appearance": False},
-    "a second look, and colour": {"twice": True, "appearance": False},
-    "a second look, and appearance": {"twice": True, "colour": 0.0},
-    "a second look, colour and appearance": {"twice": True},
-    "the same, window of 1.5": {"twice": True, "widen": 1.5},
-    "the same, window of 3": {"twice": True, "widen": 3.0},
+    **LOOKS,
+    "second look, appearance": {"twice": True, "colour": 0.0},
+    f"{EVERYTHING}, window of 1.5": {"twice": True, "widen": 1.5},
+    f"{EVERYTHING}, window of 3": {"twice": True, "widen": 3.0},
     "eight views": {"views": 8},
     "compact": {"compact": 1 / 64},
     "holes filled": {"filled": True},
@@ -52,13 +52,14 @@ PARTS: dict[str, dict[str, Any]] = {
 
 
 # In quick, what one sees at a glance.
-QUICK_PARTS = ("as settled", "a second look", "a second look, colour and appearance", "holes filled")
+QUICK_PARTS = ("as settled", "second look", EVERYTHING, "holes filled")
 
 
 def plus_of(run: Run, *, share: bool = True) -> Run:
     """Open USL-plus as a variation of a run: its images and encoders, and all else anew."""
     changes = changes_of("usl-plus", run.config.profile)
-    return vary(run, "plus", SHARED if share else (), method="usl-plus", **changes)
+    plus = vary(run, "plus", SHARED if share else (), method="usl-plus", **changes)
+    return replace(plus, remedy=run.spell("reproduce steps"))
 
 
 def steps(run: Run, *, complete: bool = True) -> Stage | None:
@@ -82,7 +83,7 @@ def steps(run: Run, *, complete: bool = True) -> Stage | None:
         student = train_student(plus)
     else:
         found = [finished(plus, run, SHARED, k) for k in iterations]
-        if not all(found) or not plus.has(STUDENT):
+        if not all(found) or not has_student(plus):
             return None
         trained, student = [each[1] for each in found if each], plus.open(STUDENT)
     split = score_split(run)
@@ -91,16 +92,17 @@ def steps(run: Run, *, complete: bool = True) -> Stage | None:
         map_model("CCAM", map_part(plus, split, "ccam"), size),
         map_model("colour clusters", map_part(plus, split, "colour_clusters"), size),
         map_model("both", main_maps(plus, split), size),
-        map_model("both, and appearance", with_appearance(plus, split, main_maps(plus, split)), size),
+        map_model("both, each by how sure it is", by_sureness(plus, split), size),
+        map_model("both, appearance on whole images", with_appearance(plus, split, main_maps(plus, split)), size),
         looked("iteration 0", plus, split, trained[0]),
         in_one_piece("iteration 0, one piece", plus, split, trained[0]),
-        *(looked(name, plus, split, trained[0], **changes) for name, changes in LOOKS.items()),
+        *(looked(f"iteration 0, {name}", plus, split, trained[0], **changes) for name, changes in LOOKS.items()),
     ]
     for k, stage in enumerate(trained[1:], start=1):
         models += [looked(f"iteration {k}", plus, split, stage)]
-        models += [looked(f"iteration {k}, and appearance", plus, split, stage, twice=True)]
+        models += [looked(f"iteration {k}, {EVERYTHING}", plus, split, stage, **LOOKS[EVERYTHING])]
     models += [looked("student", plus, split, student)]
-    models += [looked("student, second look", plus, split, student, twice=True, colour=0.0, appearance=False)]
+    models += [looked("student, second look", plus, split, student, **LOOKS["second look"])]
     return score_models(run, "steps", split, models)
 
 
@@ -121,6 +123,12 @@ def ablations(run: Run, *, complete: bool = True) -> Stage | None:
     return score_models(run, "parts", split, models)
 
 
+def by_sureness(plus: Run, split: str) -> Stage:
+    """Map a part with both sources, each weighed by how sure it is."""
+    options = plus.config.saliency.model_copy(update={"weigh": "by_sureness"})
+    return map_part(replace(plus, config=plus.config.model_copy(update={"saliency": options})), split)
+
+
 def looked(name: str, run: Run, split: str, trained: Stage, **changes: Any) -> Model:
     """Make a row of a way to look at images with a trained segmenter."""
     varied = looking(run, **changes)
@@ -129,7 +137,10 @@ def looked(name: str, run: Run, split: str, trained: Stage, **changes: Any) -> M
     def maps() -> np.ndarray:
         return look_over(varied, split, load(trained))
 
-    return Model(name, trained, maps, look_settings(varied.config))
+    settings = look_settings(varied.config)
+    if varied.config.look.twice:
+        settings["fine images"] = prepare_fine_images(varied, split).manifest.fingerprint
+    return Model(name, trained, maps, settings)
 
 
 def in_one_piece(name: str, run: Run, split: str, trained: Stage) -> Model:

@@ -22,9 +22,7 @@ def train_split(run: Run) -> str:
     return DATASETS[run.config.dataset].train_split
 
 
-def prepare_images(
-    run: Run, split: str, *, size: int | None = None, strict: bool = False, kind: str = "images"
-) -> Stage:
+def prepare_images(run: Run, split: str, *, size: int | None = None, strict: bool = False) -> Stage:
     """Decode one part's images once, into a memory map at the run's size (``01-data/images/<split>``).
 
     Args:
@@ -32,7 +30,6 @@ def prepare_images(
         split: ``train``, ``validation``, ``test`` or ``all``.
         size: side in pixels; by default as the configuration says.
         strict: stop at the first image that cannot be read, instead of leaving it out.
-        kind: what the stage is called in place of ``images``, where it stands beside them.
 
     Returns:
         The stage: images.npy (N, S, S, 3) uint8, index.csv, skipped.csv.
@@ -43,6 +40,12 @@ def prepare_images(
     config, size = run.config, size or run.config.images.size
     count = config.images.count if split == train_split(run) else None
     sources = image_sources(config.dataset, run.data, split, count=count, seed=config.seed)
+    return decode(run, f"01-data/images/{split}", split, sources, size, strict=strict)
+
+
+def decode(run: Run, name: str, split: str, sources: list[Any], size: int, *, strict: bool = False) -> Stage:
+    """Decode images into a memory map, as a stage of any name; the rest is as for :func:`prepare_images`."""
+    config = run.config
 
     def compute(folder: Path) -> dict[str, Any]:
         skipped = write_images(sources, folder, size, strict=strict, workers=cores(), progress=run.progress)
@@ -55,7 +58,7 @@ def prepare_images(
         "sources": source_digest(sources, config.seed),
     }
     settings |= drawn_by(config)
-    stage = run.make(f"01-data/{kind}/{split}", compute, settings=settings)
+    stage = run.make(name, compute, settings=settings)
     return refuse_skipped(stage) if strict else stage
 
 
@@ -68,15 +71,17 @@ def prepare_fine_images(run: Run, split: str, finer: int = 2) -> Stage:
         finer: how many times.
 
     Raises:
-        DataError: these are other images than those of the run's size; a file has changed since.
+        DataError: a file has changed since the images of the run's size were decoded, or others are there.
     """
-    images = run.open(f"01-data/images/{split}")
-    stage = prepare_images(run, split, size=finer * images.manifest.settings["size"], kind="fine-images")
-    if ImageSet.open(stage.folder).ids != ImageSet.open(images.folder).ids:
+    made = run.open(f"01-data/images/{split}").manifest
+    count = made.config["images"]["count"] if split == train_split(run) else None
+    sources = image_sources(run.config.dataset, run.data, split, count=count, seed=made.seed)
+    if source_digest(sources, made.seed) != made.settings["sources"]:
         raise DataError(
-            f"The {split} images of {run.folder.name} have changed since they were decoded. Make them anew."
+            f"The {split} images of {run.folder.name} have changed since they were decoded. Decode them anew, and "
+            f"train again: {run.command_with_inputs('01')}"
         )
-    return stage
+    return decode(run, f"01-data/fine-images/{split}", split, sources, finer * made.settings["size"])
 
 
 def refuse_skipped(stage: Stage) -> Stage:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,20 +21,24 @@ from uslnet_core.saliency.appearance import appearance
 from uslnet_core.saliency.clusters import colour_clusters
 from uslnet_core.second_look import Predict, SecondLook, eightfold
 from uslnet_core.segmenter import Segmenter, predict
-from uslnet_core.windows import crop
 
 AT_ONCE = 32  # images that are looked at together
+HALF = 0.5  # above is lesion, in what later iterations learn from
+
+Answer = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Images (B, 3, S, S) and the same in finer pixels (B, 3, F, F), float32 in [0, 1], to maps (B, S, S) or (B, F, F)."""
 
 
-def build_look(config: Config, model: Segmenter, fabric: Fabric) -> SecondLook:
+def build_look(config: Config, model: Segmenter, fabric: Fabric, threshold: float = HALF) -> SecondLook:
     """Build both looks from a trained segmenter, as a run is configured.
 
     Args:
-        config: its sections look, uncertainty (which piece is the lesion) and evaluation (the threshold).
+        config: its sections look and uncertainty (which piece is the lesion).
         model: moved to the device, in evaluation mode.
         fabric: device and precision; the precision is the network's alone, windows are laid in full.
+        threshold: above is lesion. Lessons are looked for at one half, whatever an answer is cut at.
     """
-    options, threshold = config.look, config.evaluation.threshold
+    options = config.look
     once = partial(probability, model.to(fabric.device).eval(), fabric)
     if options.shave:
         once = partial(shaved, once)
@@ -64,9 +68,15 @@ def settled(options: LookConfig, threshold: float, images: torch.Tensor, maps: t
     return filled(maps, threshold) if options.filled else maps
 
 
-def looks_of(config: Config, model: Segmenter, fabric: Fabric) -> SecondLook | None:
-    """Build what a run answers with: both looks, or none where its segmenter's own map is the answer."""
-    return build_look(config, model, fabric) if config.look.twice else None
+def answer_of(config: Config, model: Segmenter, fabric: Fabric) -> Answer | None:
+    """Build what a run answers with: one look or two, and its terms; none where the plain map is the answer."""
+    if not config.look.settings():
+        return None
+    options = config.look if config.look.twice else config.look.model_copy(update={"appearance": False})
+    look = build_look(config.model_copy(update={"look": options}), model, fabric, config.evaluation.threshold)
+    if config.look.twice:
+        return lambda images, fine: look.whole(*look.seen(images, fine), fine.shape[-1])
+    return lambda images, fine: look.once(images)
 
 
 def look_settings(config: Config) -> dict[str, Any]:
@@ -94,7 +104,7 @@ def chosen(rules: UncertaintyConfig, threshold: float, maps: torch.Tensor) -> to
 
 
 def seen_twice(
-    run: Run, split: str, model: Segmenter
+    run: Run, split: str, model: Segmenter, threshold: float = HALF
 ) -> Iterator[tuple[tuple[torch.Tensor, torch.Tensor], SecondLook]]:
     """Look twice at every image of a part, some at a time.
 
@@ -102,13 +112,14 @@ def seen_twice(
         run: the run; the part's images are there.
         split: which part.
         model: a trained segmenter.
+        threshold: as for :func:`build_look`.
 
     Yields:
         What :meth:`~uslnet_core.second_look.SecondLook.seen` gives, on the CPU, and the look that puts it back.
     """
     fabric = fabric_of(run)
     images, fine = ImageSet.open(run.open(f"01-data/images/{split}").folder), prepare_fine_images(run, split)
-    look, fine = build_look(run.config, model, fabric), ImageSet.open(fine.folder)
+    look, fine = build_look(run.config, model, fabric, threshold), ImageSet.open(fine.folder)
     for part in torch.arange(len(images)).split(AT_ONCE):
         batch, finer = (each.batch(part).to(fabric.device) for each in (images, fine))
         maps, windows = look.seen(batch, finer)
@@ -124,14 +135,13 @@ def look_over(run: Run, split: str, model: Segmenter) -> np.ndarray:
     """
     images, fabric = ImageSet.open(run.open(f"01-data/images/{split}").folder), fabric_of(run)
     if run.config.look.twice:
-        return np.concatenate([look.whole(*seen, images.size).numpy() for seen, look in seen_twice(run, split, model)])
-    if not run.config.look.settings():
+        both = seen_twice(run, split, model, run.config.evaluation.threshold)
+        return np.concatenate([look.whole(*seen, images.size).numpy() for seen, look in both])
+    answer = answer_of(run.config, model, fabric)
+    if answer is None:
         return predict(model, images, fabric, progress=run.progress)
-    alone = run.config.look.model_copy(update={"appearance": False})  # which is for windows
-    look, maps = build_look(run.config.model_copy(update={"look": alone}), model, fabric), []
-    for part in torch.arange(len(images)).split(AT_ONCE):
-        maps.append(look.once(images.batch(part).to(fabric.device)).cpu().numpy())
-    return np.concatenate(maps)
+    batches = (images.batch(part).to(fabric.device) for part in torch.arange(len(images)).split(AT_ONCE))
+    return np.concatenate([answer(batch, batch).cpu().numpy() for batch in batches])
 
 
 def taken_apart(run: Run, split: str, model: Segmenter, rows: Sequence[int]) -> dict[str, np.ndarray]:
@@ -144,16 +154,12 @@ def taken_apart(run: Run, split: str, model: Segmenter, rows: Sequence[int]) -> 
         rows: which images.
 
     Returns:
-        windows (n, 3); crops (n, 3, S, S) float32; the maps of the windows (n, S, S) float32: segmenter, colour
-        clusters, both, appearance; whole (n, S, S), put back.
+        What :meth:`~uslnet_core.second_look.SecondLook.apart` gives, and whole (n, S, S) float32, put back.
     """
     fabric = fabric_of(run)
     stages = run.open(f"01-data/images/{split}"), prepare_fine_images(run, split)
     images, fine = (ImageSet.open(stage.folder).batch(rows).to(fabric.device) for stage in stages)
     look = build_look(run.config, model, fabric)
-    maps, windows = look.seen(images, fine)
-    crops = crop(fine, windows, images.shape[-1], images.shape[-1])
-    steps = {"segmenter": look.predict(crops), "colour clusters": colour_clusters(crops)}
-    steps["both"] = (1 - look.share) * steps["segmenter"] + look.share * steps["colour clusters"]
-    steps |= {"appearance": maps, "whole": look.whole(maps, windows, images.shape[-1])}
-    return {name: each.cpu().numpy() for name, each in ({"windows": windows, "crops": crops} | steps).items()}
+    steps = look.apart(images, fine)
+    steps["whole"] = look.whole(steps["settled"], steps["windows"], images.shape[-1])
+    return {name: each.cpu().numpy() for name, each in steps.items()}

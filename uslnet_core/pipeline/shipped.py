@@ -14,7 +14,7 @@ from uslnet_core.errors import RunError
 from uslnet_core.inference import Predictor
 from uslnet_core.pipeline.student import STUDENT, load_student
 from uslnet_core.pipeline.training import last_predictor
-from uslnet_core.stages import peek
+from uslnet_core.stages import peek, read_stage, stale_reason
 
 SHIPPED = Path(__file__).resolve().parents[1] / "shipped"
 CARD = "card.json"
@@ -31,19 +31,23 @@ def ship(run_folder: Path, folder: Path = SHIPPED) -> Path:
         The folder.
 
     Raises:
-        RunError: the student is not there, or has seen drawn images only.
+        RunError: the student is not there, is stale, or has seen drawn images only.
     """
-    stage = peek(run_folder).get(STUDENT)
+    stages = peek(run_folder)
+    stage = read_stage(run_folder, STUDENT)
     if stage is None:
         advice = "`uslnet reproduce steps` trains one, beside the run that it is for."
         raise RunError(f"{run_folder.name} has no student. {advice}")
+    if reason := stale_reason(stage, stages, gone_is_stale=False):
+        raise RunError(f"The student of {run_folder.name} is stale: {reason}. Train it anew: uslnet reproduce steps.")
     made = stage.manifest
     config = made.config
     if config["dataset"] == "synthetic":
         raise RunError(f"The student of {run_folder.name} has seen drawn images only, which helps nobody: none ships.")
-    images = next(each for name, each in peek(run_folder).items() if name.startswith("01-data/fine-images/train"))
+    images = next(name for name in made.inputs if name.startswith("01-data/fine-images/"))
+    count, part = stages[images].manifest.facts["images"], images.rpartition("/")[2]
     card = {
-        "trained on": f"{images.manifest.facts['images']} images of {config['dataset']}-train, no masks",
+        "trained on": f"{count} images of {config['dataset']}-{part}, no masks",
         "profile": config["profile"],
         "method": config["method"],
         "seed": made.seed,

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from uslnet_core.checkpoints import DiskKeeper
+from uslnet_core.config import Config
 from uslnet_core.data.images import ImageSet
 from uslnet_core.encoder import Encoder
 from uslnet_core.pipeline.features import common_settings, fabric_of
@@ -74,10 +75,22 @@ def train_student(run: Run, epochs: int | None = None) -> Stage:
         "network": [BACKBONE, WIDTH],
         "epochs": epochs,
         "size": image_size(run),
-        **lesson_settings(config),
+        **taught_by(config),
     }
     inputs = [fine, teacher]
     return run.make(STUDENT, compute, settings=settings, inputs=inputs, device=str(fabric.device), keeper=keeper)
+
+
+def taught_by(config: Config) -> dict[str, Any]:
+    """Give what the student learns from besides its teacher: second looks, whatever later iterations learn from."""
+    look = config.look.model_copy(update={"teach": True})
+    return lesson_settings(config.model_copy(update={"look": look}))
+
+
+def has_student(run: Run) -> bool:
+    """Say whether the run's student is there, and learnt what it would learn now."""
+    wanted = taught_by(run.config)
+    return run.has(STUDENT) and all(run.open(STUDENT).manifest.settings.get(k) == wanted[k] for k in wanted)
 
 
 def taught(run: Run, split: str, teacher: Stage, count: int, size: int) -> np.ndarray:

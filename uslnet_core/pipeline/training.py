@@ -19,7 +19,7 @@ from uslnet_core.inference import Predictor
 from uslnet_core.labels import make_labels as label_batch
 from uslnet_core.pipeline.features import as_fields, common_settings, empty_encoder, fabric_of, load_encoder, method_of
 from uslnet_core.pipeline.images import image_size, load_images, prepare_fine_images, train_split
-from uslnet_core.pipeline.looks import lesson_settings, looks_of, seen_twice
+from uslnet_core.pipeline.looks import answer_of, lesson_settings, seen_twice
 from uslnet_core.pipeline.saliency import MAIN, encoder_settings, load_saliency
 from uslnet_core.pipeline.weights import load_weights, save_weights
 from uslnet_core.refine import train_segmenter
@@ -256,7 +256,7 @@ def last_segmenter(run_folder: Path) -> tuple[Segmenter, Stage]:
 
 
 def last_predictor(run_folder: Path, fabric: Fabric, threshold: float | None = None) -> tuple[Predictor, Stage]:
-    """Load what a run hands out, ready to be used: its last segmenter, which looks as it learnt to.
+    """Load what a run hands out, ready to be used: its last segmenter, which looks as its run is configured.
 
     Args:
         run_folder: the folder of a run.
@@ -274,5 +274,5 @@ def last_predictor(run_folder: Path, fabric: Fabric, threshold: float | None = N
     cut = made["evaluation"]["threshold"] if threshold is None else threshold
     sections = {name: as_fields(made[name]) for name in ("look", "uncertainty") if name in made}
     config = configure(**sections, evaluation={"threshold": cut})
-    look = looks_of(config, model, fabric)
+    look = answer_of(config, model, fabric)
     return Predictor(model, stage.manifest.settings["size"], fabric, cut, look), stage

@@ -4,7 +4,7 @@ An item takes the *lines* (:func:`uslnet_core.pipeline.line_of`), one a seed, ma
 frames and pictures as figures. On synthetic images nothing stands beside the paper's numbers.
 """
 
-from uslnet_core.reproduce.beyond import RULES, parts, steps
+from uslnet_core.reproduce.beyond import RULES, lessons, parts, steps
 from uslnet_core.reproduce.items import (
     ITEMS,
     figure_1,
@@ -32,6 +32,7 @@ __all__ = [
     "figure_7",
     "figure_8",
     "figure_9",
+    "lessons",
     "masks_read",
     "nothing_found",
     "open_lines",

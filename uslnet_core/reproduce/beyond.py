@@ -1,4 +1,4 @@
-"""What chapter 15 shows, by two functions: each step past the paper, and each part taken out or put in."""
+"""What chapter 15 shows, by two functions: each step past the paper, each part put in, and other lessons."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 
 from uslnet_core import figures, pipeline
 from uslnet_core.evaluation import label_variants, over_seeds
+from uslnet_core.pipeline.beyond import EVERYTHING
+from uslnet_core.pipeline.lessons import FIRST, LATER, NEXT, TWO_TEACHERS
+from uslnet_core.pipeline.lessons import RULES as RULES_BESIDE
 from uslnet_core.reproduce.layout import (
     Lines,
     Reproduced,
@@ -28,28 +31,25 @@ from uslnet_core.stages import Stage
 # What each step is compared with: the row that it changes, not always the one above.
 STEPS = {
     "both": "CCAM",
-    "both, and appearance": "both",
+    "both, each by how sure it is": "both",
+    "both, appearance on whole images": "both",
     "iteration 0": "both",
     "iteration 0, one piece": "iteration 0",
     "iteration 0, second look": "iteration 0, one piece",
-    "iteration 0, and colour": "iteration 0, second look",
-    "iteration 0, and appearance": "iteration 0, and colour",
+    "iteration 0, second look, colour": "iteration 0, second look",
+    f"iteration 0, {EVERYTHING}": "iteration 0, second look, colour",
     "iteration 1": "iteration 0",
-    "iteration 1, and appearance": "iteration 1",
+    f"iteration 1, {EVERYTHING}": "iteration 1",
     "iteration 2": "iteration 1",
-    "iteration 2, and appearance": "iteration 2",
+    f"iteration 2, {EVERYTHING}": "iteration 2",
     "student, second look": "student",
 }
-LOOKED = "iteration 0, and appearance"
+LOOKED = f"iteration 0, {EVERYTHING}"
+IN_THE_WINDOW = {"predicted": "segmenter", "beside": "colour clusters", "mixed": "both", "settled": "appearance"}
+AFTER = (*LATER, TWO_TEACHERS)  # lessons that come after iteration 0
 SHOWN = ("both", "iteration 0", LOOKED)  # and the last iteration, and the student
 # The uncertainty module past the paper, on the maps of both sources.
-RULES = {
-    "as settled": {},
-    "the paper's thresholds": {"low": 0.35, "high": 0.65},
-    "adaptive thresholds": {"thresholds": "adaptive"},
-    "centrality relative to size": {"rule": "relative"},
-    "doubt along the outline": {"band": 0.02},
-}
+RULES = {"as settled": {}} | RULES_BESIDE
 
 
 @needs_masks_of(pipeline.score_split)
@@ -91,7 +91,7 @@ def pictures(line: Run, per_image: pd.DataFrame) -> dict[str, Figure]:
         images.images[rows],
         seen["windows"],
         seen["crops"].transpose(0, 2, 3, 1),
-        {name: seen[name] for name in ("segmenter", "colour clusters", "both", "appearance")},
+        {title: seen[name] for name, title in IN_THE_WINDOW.items()},
         seen["whole"] > 0.5,
         truth=truth,
         names=words,
@@ -110,6 +110,17 @@ def parts(lines: Lines, *, complete: bool = True) -> Reproduced:
         found.tables["scores"] = briefly(found.tables["scores"])
         line = lines[next(iter(stages))]
         found.tables["rules"] = rules_table(pipeline.plus_of(line, share=False))
+    return found
+
+
+@needs_masks_of(pipeline.score_split)
+def lessons(lines: Lines, *, complete: bool = True) -> Reproduced:
+    """Segmenters that learnt from other sources, rules, looks, windows and teachers, each beside the one it varies."""
+    stages = stages_of(partial(pipeline.other_lessons, complete=complete), lines)
+    others = [model for model in rows_of(stages) if model not in (FIRST, NEXT)]
+    found = scored_alone("lessons", lines, stages, [(each, NEXT if each in AFTER else FIRST) for each in others])
+    if stages:
+        found.tables["scores"] = briefly(found.tables["scores"])
     return found
 
 

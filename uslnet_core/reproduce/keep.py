@@ -56,6 +56,12 @@ def for_a_page(found: Reproduced, options: str) -> Reproduced:
     return replace(found, tables={what: frame.map(mend) for what, frame in found.tables.items()})
 
 
+def config_of(folder: Path) -> dict[str, Any]:
+    """Read back with which configuration a run's segmenters were trained; empty where it has none of its own."""
+    trained = [stage for name, stage in peek(folder).items() if name.startswith("05-segmenter/")]
+    return trained[-1].manifest.config if trained else {}
+
+
 def record(item: str, lines: Lines, found: Reproduced, folder: Path) -> list[Path]:
     """Keep an item for the book: its files, and a manifest that says what they were measured by.
 
@@ -91,6 +97,7 @@ def record(item: str, lines: Lines, found: Reproduced, folder: Path) -> list[Pat
             "rows": manifest.facts.get("rows", {}),
             "versions": manifest.versions,
             "config": manifest.config,
+            "configs": {name: each for name in sorted(runs) if (each := config_of(lines[seed].folder.with_name(name)))},
             "stages": {
                 name: each.model_dump(include={"seconds", "fingerprint", "made_at", "device"})
                 for name, each in behind.items()
