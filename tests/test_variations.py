@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -287,3 +288,12 @@ def test_encoders_of_cells_of_other_sizes_are_fused(run):
     maps = np.load(average(run, "train", "mixed", [coarse, fine]) / "maps.npy")
     small, large = (torch.from_numpy(np.load(stage / "maps.npy")) for stage in (coarse, fine))
     assert np.allclose(maps, (small + upsample(large, small.shape[1])) / 2)
+
+
+def test_settings_of_another_version_are_told_with_the_run_s_folder(made, monkeypatch):
+    main = made.whole()["03-saliency/main"].manifest
+    older = {"config": main.config | {"saliency": main.config["saliency"] | {"appearance": False}}}
+    changed = replace(made.whole()["03-saliency/main"], manifest=main.model_copy(update=older))
+    monkeypatch.setattr(Run, "whole", lambda run: {"03-saliency/main": changed})
+    with pytest.raises(ConfigError, match="isic2017-quick was made with settings that this version does not have"):
+        as_made(made)

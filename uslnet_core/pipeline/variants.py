@@ -135,7 +135,13 @@ def as_made(run: Run) -> Config:
         first = stages[FIRST].manifest.settings["refinement"]["epochs"]
         there = sum(name.startswith("05-segmenter/") for name in stages)
         fields["refinement"] = fields["refinement"] | {"first_epochs": first, "iterations": there}
-    return checked(fields)
+    try:
+        return checked(fields)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{run.folder} was made with settings that this version does not have. Give another --name, or remove it "
+            f"and make it anew. {error}"
+        ) from error
 
 
 def found_again(run: Run, init: str) -> str:
