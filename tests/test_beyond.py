@@ -18,7 +18,7 @@ from uslnet_core.pipeline.looks import answer_of
 from uslnet_core.pipeline.student import taught
 from uslnet_core.profiles import METHODS, changes_of
 from uslnet_core.runs import Run
-from uslnet_core.saliency import appearance, weighed_maps
+from uslnet_core.saliency import appearance
 from uslnet_core.stages import peek
 from uslnet_core.uncertainty import UncertaintyModule
 
@@ -26,7 +26,6 @@ ROWS = [
     "CCAM",
     "colour clusters",
     "both",
-    "both, each by how sure it is",
     "both, appearance on whole images",
     "iteration 0",
     "iteration 0, one piece",
@@ -56,8 +55,6 @@ def test_every_step_has_its_row_and_is_what_it_says(run):
     names = ("ccam-simclr", "colour_clusters", "blend-ccam-simclr+colour_clusters")
     ccam, colour, both = (pipeline.load_maps(there[f"03-saliency/{name}/validation"], 32) for name in names)
     assert np.allclose(both, (ccam + colour) / 2, atol=1e-6)
-    sure = weighed_maps([ccam.astype(np.float64), colour.astype(np.float64)])
-    assert (masks["both, each by how sure it is"] == (sure > 0.5)).mean() > 0.999
     assert np.array_equal(masks["both"], both > 0.5) and np.array_equal(masks["colour clusters"], colour > 0.5)
     images = ImageSet.open(run.open("01-data/images/validation").folder)
     seen = appearance(images.batch(range(len(images))), torch.from_numpy(both)).numpy()

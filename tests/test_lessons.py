@@ -8,9 +8,12 @@ import pytest
 import torch
 
 from uslnet_core import pipeline, reproduce
+from uslnet_core.book import made_by
+from uslnet_core.cli_reproduce import BEYOND
 from uslnet_core.data.images import ImageSet
 from uslnet_core.pipeline import lessons
 from uslnet_core.runs import Run
+from uslnet_core.stages import notebook_of
 from uslnet_core.uncertainty import UncertaintyModule
 
 TRAINED = lessons.QUICK
@@ -121,3 +124,9 @@ def test_without_its_steps_nothing_is_scored(tiny, train, tmp_path):
     pipeline.prepare_images(run, "train")
     train(run)
     assert pipeline.other_lessons(run, complete=False) is None
+
+
+def test_what_goes_past_the_paper_is_known_as_chapter_15_s(run):
+    tables = {f"tables/{item}/validation" for item in BEYOND}
+    assert made_by(run, "15") == tables and {notebook_of(each) for each in tables} == {"15"}
+    assert {item for item, (_, chapter) in reproduce.ITEMS.items() if chapter == "15"} == set(BEYOND)

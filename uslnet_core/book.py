@@ -211,7 +211,7 @@ def made_by(run: Run, number: str, iterations: int | None = None) -> set[str]:
         "09": {f"tables/table-8/{part}"},
         "10": {f"tables/table-9/{part}"},
         "11": {f"tables/figure-9/{part}", f"tables/options/{part}"},
-        "15": {f"tables/steps/{part}", f"tables/parts/{part}"},
+        "15": {f"tables/{item}/{part}" for item in ("steps", "parts", "lessons")},
     }.get(number, set())
 
 

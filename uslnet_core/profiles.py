@@ -41,7 +41,7 @@ METHODS: dict[str, dict[str, Any]] = {
     },
 }
 # In quick, what one sees at a glance.
-SHORTER: dict[str, dict[str, Any]] = {"usl-plus": {"iterations": 2, "first_epochs": 3, "epochs": 2}}
+SHORTER: dict[str, dict[str, Any]] = {"usl-plus": {"iterations": 2, "first_epochs": 3, "epochs": 5}}
 
 
 def changes_of(method: str, profile: str) -> dict[str, dict[str, Any]]:

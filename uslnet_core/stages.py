@@ -41,6 +41,7 @@ TABLES = {
     "options": "11",
     "steps": "15",
     "parts": "15",
+    "lessons": "15",
 }
 NOTEBOOK_OF = {
     "01-data": "01",

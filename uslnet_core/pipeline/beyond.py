@@ -92,7 +92,6 @@ def steps(run: Run, *, complete: bool = True) -> Stage | None:
         map_model("CCAM", map_part(plus, split, "ccam"), size),
         map_model("colour clusters", map_part(plus, split, "colour_clusters"), size),
         map_model("both", main_maps(plus, split), size),
-        map_model("both, each by how sure it is", by_sureness(plus, split), size),
         map_model("both, appearance on whole images", with_appearance(plus, split, main_maps(plus, split)), size),
         looked("iteration 0", plus, split, trained[0]),
         in_one_piece("iteration 0, one piece", plus, split, trained[0]),
@@ -121,12 +120,6 @@ def ablations(run: Run, *, complete: bool = True) -> Stage | None:
     names = QUICK_PARTS if run.config.profile == "quick" else PARTS
     models = [looked(name, plus, split, trained, **PARTS[name]) for name in names]
     return score_models(run, "parts", split, models)
-
-
-def by_sureness(plus: Run, split: str) -> Stage:
-    """Map a part with both sources, each weighed by how sure it is."""
-    options = plus.config.saliency.model_copy(update={"weigh": "by_sureness"})
-    return map_part(replace(plus, config=plus.config.model_copy(update={"saliency": options})), split)
 
 
 def looked(name: str, run: Run, split: str, trained: Stage, **changes: Any) -> Model:

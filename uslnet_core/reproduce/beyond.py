@@ -31,7 +31,6 @@ from uslnet_core.stages import Stage
 # What each step is compared with: the row that it changes, not always the one above.
 STEPS = {
     "both": "CCAM",
-    "both, each by how sure it is": "both",
     "both, appearance on whole images": "both",
     "iteration 0": "both",
     "iteration 0, one piece": "iteration 0",
