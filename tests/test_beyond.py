@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -147,8 +149,18 @@ def test_a_file_of_the_same_name_that_changed_is_told(tiny, lay_out, tmp_path):
     pipeline.prepare_images(run, "validation")
     first = next(iter(sorted((data / "isic2017").rglob("*Validation_Data*/*.jpg"))))
     Image.new("RGB", (50, 40)).save(first)
-    with pytest.raises(DataError, match="uslnet run 01 --dataset isic2017"):
+    with pytest.raises(DataError, match=f"{first.stem}.*uslnet run 01 --dataset isic2017"):
         pipeline.prepare_fine_images(run, "validation")
+
+
+def test_a_copy_of_the_files_is_no_change(tiny, lay_out, tmp_path):
+    data = lay_out(tmp_path / "data", train=4, validation=3)
+    run = Run(tmp_path / "runs" / "isic2017-quick", tiny("isic2017"), data)
+    pipeline.prepare_images(run, "validation")
+    for file in (data / "isic2017").rglob("*.jpg"):
+        os.utime(file, (1e9, 1e9))
+    fine = ImageSet.open(pipeline.prepare_fine_images(run, "validation").folder)
+    assert fine.ids == ImageSet.open(run.open("01-data/images/validation").folder).ids
 
 
 def test_some_of_the_images_are_some_of_the_fine_ones(tiny, lay_out, tmp_path):

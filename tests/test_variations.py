@@ -292,8 +292,15 @@ def test_encoders_of_cells_of_other_sizes_are_fused(run):
 
 def test_settings_of_another_version_are_told_with_the_run_s_folder(made, monkeypatch):
     main = made.whole()["03-saliency/main"].manifest
-    older = {"config": main.config | {"saliency": main.config["saliency"] | {"appearance": False}}}
-    changed = replace(made.whole()["03-saliency/main"], manifest=main.model_copy(update=older))
-    monkeypatch.setattr(Run, "whole", lambda run: {"03-saliency/main": changed})
+    there = made.whole()["03-saliency/main"]
+
+    def known_to_another(value: bool) -> None:
+        older = {"config": main.config | {"saliency": main.config["saliency"] | {"appearance": value}}}
+        changed = {"03-saliency/main": replace(there, manifest=main.model_copy(update=older))}
+        monkeypatch.setattr(Run, "whole", lambda run: changed)
+
+    known_to_another(value=False)
+    assert as_made(made).saliency == made.config.saliency, "what is not in use is no difference"
+    known_to_another(value=True)
     with pytest.raises(ConfigError, match="isic2017-quick was made with settings that this version does not have"):
         as_made(made)

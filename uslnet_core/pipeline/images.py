@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from uslnet_core.compute import cores
@@ -15,6 +16,8 @@ from uslnet_core.data.registry import DATASETS
 from uslnet_core.errors import DataError
 from uslnet_core.runs import Run
 from uslnet_core.stages import Stage, digest
+
+ALIKE = 0.03  # mean distance, of [0, 1], that another way to make an image smaller may leave
 
 
 def train_split(run: Run) -> str:
@@ -73,15 +76,30 @@ def prepare_fine_images(run: Run, split: str, finer: int = 2) -> Stage:
     Raises:
         DataError: a file has changed since the images of the run's size were decoded, or others are there.
     """
-    made = run.open(f"01-data/images/{split}").manifest
+    images = run.open(f"01-data/images/{split}")
+    made = images.manifest
     count = made.config["images"]["count"] if split == train_split(run) else None
     sources = image_sources(run.config.dataset, run.data, split, count=count, seed=made.seed)
-    if source_digest(sources, made.seed) != made.settings["sources"]:
+    stage = decode(run, f"01-data/fine-images/{split}", split, sources, finer * made.settings["size"])
+    touched = source_digest(sources, made.seed) != made.settings["sources"]  # copied, or changed: the pixels tell
+    if touched and (other := first_other(ImageSet.open(images.folder), ImageSet.open(stage.folder), finer)):
         raise DataError(
-            f"The {split} images of {run.folder.name} have changed since they were decoded. Decode them anew, and "
-            f"train again: {run.command_with_inputs('01')}"
+            f"The {split} images of {run.folder.name} have changed since they were decoded: {other}. Decode them anew, "
+            f"and train again: {run.command_with_inputs('01')}"
         )
-    return decode(run, f"01-data/fine-images/{split}", split, sources, finer * made.settings["size"])
+    return stage
+
+
+def first_other(images: ImageSet, fine: ImageSet, finer: int) -> str:
+    """Name the first image that is not the same in finer pixels, save for how it was made smaller; none is ''."""
+    if images.ids != fine.ids:
+        return next(iter(sorted(set(images.ids) ^ set(fine.ids))), "their order")
+    for number, name in enumerate(images.ids):
+        coarse, size = np.asarray(images.images[number], dtype=np.float32) / 255, images.size
+        blocks = np.asarray(fine.images[number], dtype=np.float32).reshape(size, finer, size, finer, 3)
+        if abs(blocks.mean((1, 3)) / 255 - coarse).mean() > ALIKE:
+            return name
+    return ""
 
 
 def refuse_skipped(stage: Stage) -> Stage:

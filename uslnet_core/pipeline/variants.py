@@ -135,6 +135,10 @@ def as_made(run: Run) -> Config:
         first = stages[FIRST].manifest.settings["refinement"]["epochs"]
         there = sum(name.startswith("05-segmenter/") for name in stages)
         fields["refinement"] = fields["refinement"] | {"first_epochs": first, "iterations": there}
+    for name, section in fields.items():
+        if isinstance(section, dict):  # what another version knew and did not use is no difference
+            known = getattr(run.config, name).__class__.model_fields
+            fields[name] = {key: value for key, value in section.items() if key in known or value}
     try:
         return checked(fields)
     except ConfigError as error:
