@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from uslnet_core.figures.outlines import Images
 
 _NARROW_CELL = 1.45  # inches: three images fit a phone, and the text beside them can be read there
+_ROW = 105  # letters that fit above a row of panels
 
 
 @drawn
@@ -104,9 +106,9 @@ def _model_grid(
         return figure, axes.T
     many = len(names) > 4
     lines = 0 if beside is None else 2 if many else 1
-    above = [name.replace(", ", ",\n", 1) if many else name for name in names]
-    two = any("\n" in name for name in above)
-    figure, axes = grid(n, len(names), pictures, titled=1 + two, legend=True, named=lines)
+    above = [textwrap.fill(name, _ROW // len(names)) if many else name for name in names]
+    deep = 1 + max(name.count("\n") for name in above)
+    figure, axes = grid(n, len(names), pictures, titled=deep, legend=True, named=lines)
     if titles is not None:
         name_rows(axes, beside if many else titles)
     for ax, name in zip(axes[0], above, strict=True):
