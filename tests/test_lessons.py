@@ -33,7 +33,13 @@ def test_quick_trains_some_and_scores_them_beside_what_they_vary(run):
     stage = pipeline.other_lessons(run)
     assert list(stage.manifest.facts["rows"]) == ["iteration 0", *lessons.QUICK, "iteration 1"]
     lines = {run.config.seed: run}
-    gains = reproduce.lessons(lines).tables["differences"]
+    tables = reproduce.lessons(lines).tables
+    gains, scores = tables["differences"], tables["scores"]
+    assert list(scores) == ["model", "epochs", "Dice", "Dice, pooled", "Jaccard", "Jaccard, pooled"]
+    told = pd.read_csv(stage / "summary.csv", dtype={"size": str}).query("size != 'native'")
+    told = (100 * told.pivot(index="model", columns="metric", values="mean")).map("{:.1f}".format)
+    for row in scores.itertuples(index=False):
+        assert row.Dice.startswith(told.loc[row.model, "DIC"]) and row.Jaccard.startswith(told.loc[row.model, "JAC"])
     assert dict(gains[["model", "minus"]].to_numpy()) == dict.fromkeys(lessons.QUICK, "iteration 0")
     masks = dict(zip(pd.read_csv(stage / "models.csv")["model"], np.load(stage / "predictions.npy"), strict=True))
     steps = pipeline.steps(run)

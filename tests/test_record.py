@@ -24,7 +24,7 @@ def test_nothing_is_written_for_a_run_without_scores(tmp_path, trained_run):
 
 def test_another_method_s_scores_stand_beside_no_number_of_the_paper(tmp_path, trained_run):
     config = trained_run.config.model_copy(update={"dataset": "isic2017", "method": "usl-plus"})
-    run = replace(trained_run, config=config)
+    run = replace(trained_run, config=config, folder=tmp_path / "isic2017-quick-usl-plus")
     with pytest.raises(DataError, match="is of usl-plus.*uslnet reproduce steps --dataset isic2017 --record"):
         record(run, tmp_path / "results")
     assert not (tmp_path / "results").exists()

@@ -124,8 +124,13 @@ def lessons(lines: Lines, *, complete: bool = True) -> Reproduced:
 
 
 def briefly(table: pd.DataFrame) -> pd.DataFrame:
-    """Keep Dice and Jaccard of a table of scores, and leave out where rows are from: all are of the one run beside."""
-    return table[table["metric"].isin(["DIC", "JAC"])].drop(columns="from").reset_index(drop=True)
+    """Lay out Dice and Jaccard of a table of scores, a row a model; all rows are of the one run beside."""
+    ours = [column for column in table.columns if column.startswith("ours")]  # per image, and pooled
+    parts = [table.drop_duplicates("model").set_index("model")[["epochs"]]]
+    for metric, name in {"DIC": "Dice", "JAC": "Jaccard"}.items():
+        part = table[table["metric"] == metric].set_index("model")[ours]
+        parts.append(part.set_axis([name, f"{name}, pooled"], axis=1))
+    return pd.concat(parts, axis=1).reset_index()
 
 
 def both_sides(per_image: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
