@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from uslnet_core.runs import Run
 
 NAMES = ("table-8", "table-9", "table-10", "figure-1", "figure-7", "figure-8", "figure-9", "options")
-BEYOND = ("steps", "parts", "lessons")  # past the paper: on the run's own encoders, and no part of `all`
+BEYOND = ("steps", "parts", "lessons", "together")  # past the paper: on the run's own encoders, and no part of `all`
 ENCODERS = get_args(Method)  # table 9 compares all three, at any profile
 WITH_EPOCHS = ("figure-9", "options")
 

@@ -42,6 +42,7 @@ TABLES = {
     "steps": "15",
     "parts": "15",
     "lessons": "15",
+    "together": "15",
 }
 NOTEBOOK_OF = {
     "01-data": "01",

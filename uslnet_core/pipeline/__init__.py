@@ -14,7 +14,7 @@ from uslnet_core.pipeline.ablations import (
     table_8,
     table_9,
 )
-from uslnet_core.pipeline.beyond import ablations, agreement, plus_of, steps, where_to_stop
+from uslnet_core.pipeline.beyond import ablations, agreement, plus_of, steps, together, where_to_stop
 from uslnet_core.pipeline.features import (
     ENCODER_TITLES,
     fabric_of,
@@ -149,6 +149,7 @@ __all__ = [
     "table_8",
     "table_9",
     "taken_apart",
+    "together",
     "train_iteration",
     "train_split",
     "train_student",

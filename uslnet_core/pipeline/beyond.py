@@ -28,6 +28,7 @@ from uslnet_core.runs import Run
 from uslnet_core.stages import Stage
 
 SHARED = ("01-data/images", "02-contrastive")
+TOGETHER = "all together"
 AGREED = 0.95  # mean Dice between labels of two iterations, from which on the later one would learn nothing new
 # A second look by a segmenter, step by step.
 EVERYTHING = "second look, colour, appearance"
@@ -120,6 +121,41 @@ def ablations(run: Run, *, complete: bool = True) -> Stage | None:
     names = QUICK_PARTS if run.config.profile == "quick" else PARTS
     models = [looked(name, plus, split, trained, **PARTS[name]) for name in names]
     return score_models(run, "parts", split, models)
+
+
+def together(lines: Mapping[int, Run], *, complete: bool = True) -> Stage | None:
+    """Score trainings of several seeds one by one and as an ensemble, all on the images of the first.
+
+    An ensemble's map is the mean of its members' maps, cut like any other. It costs as many passes as it has members.
+
+    Args:
+        lines: the runs, as for :func:`steps`, by seed.
+        complete: make what :func:`steps` lacks; else ``None`` where it is not there.
+
+    Returns:
+        The stage ``tables/together/<split>`` of the first run; ``None`` for one seed.
+    """
+    if len(lines) < 2 or not all([steps(line, complete=complete) for line in lines.values()]):
+        return None
+    first = next(iter(lines.values()))
+    members = {seed: plus_of(line, share=False) for seed, line in lines.items()}
+    plus, split, models = plus_of(first, share=complete), score_split(first), []
+    names = {f"iteration {k}": f"05-segmenter/iteration-{k}" for k in range(plus.config.refinement.iterations)}
+    for name, stage in (names | {"student": STUDENT}).items():
+        trained = {seed: member.open(stage) for seed, member in members.items()}
+        models += [looked(f"{name}, seed {seed}", plus, split, each) for seed, each in trained.items()]
+        models.append(ensemble(f"{name}, {TOGETHER}", models[-len(trained) :]))
+    return score_models(first, "together", split, models)
+
+
+def ensemble(name: str, members: Sequence[Model]) -> Model:
+    """Make a row of the mean of other rows' maps."""
+
+    def maps() -> np.ndarray:
+        return np.mean([member.maps() for member in members], axis=0, dtype=np.float64).astype(np.float32)
+
+    fingerprints = [member.stage.manifest.fingerprint for member in members]
+    return Model(name, members[0].stage, maps, {"members": fingerprints})
 
 
 def looked(name: str, run: Run, split: str, trained: Stage, **changes: Any) -> Model:

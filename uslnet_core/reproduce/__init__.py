@@ -4,7 +4,7 @@ An item takes the *lines* (:func:`uslnet_core.pipeline.line_of`), one a seed, ma
 frames and pictures as figures. On synthetic images nothing stands beside the paper's numbers.
 """
 
-from uslnet_core.reproduce.beyond import RULES, lessons, parts, steps
+from uslnet_core.reproduce.beyond import RULES, lessons, parts, steps, together
 from uslnet_core.reproduce.items import (
     ITEMS,
     figure_1,
@@ -46,5 +46,6 @@ __all__ = [
     "table_8",
     "table_9",
     "table_10",
+    "together",
     "usual_encoders",
 ]

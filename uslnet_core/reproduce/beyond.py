@@ -10,13 +10,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from uslnet_core import figures, pipeline
-from uslnet_core.evaluation import label_variants, over_seeds
-from uslnet_core.pipeline.beyond import EVERYTHING
+from uslnet_core.evaluation import METRICS, label_variants, over_seeds
+from uslnet_core.pipeline.beyond import EVERYTHING, TOGETHER
 from uslnet_core.pipeline.lessons import FIRST, LATER, NEXT, TWO_TEACHERS
 from uslnet_core.pipeline.lessons import RULES as RULES_BESIDE
 from uslnet_core.reproduce.layout import (
     Lines,
     Reproduced,
+    command_for,
+    differences,
     needs_masks_of,
     outlines,
     rows_of,
@@ -120,6 +122,28 @@ def lessons(lines: Lines, *, complete: bool = True) -> Reproduced:
     found = scored_alone("lessons", lines, stages, [(each, NEXT if each in AFTER else FIRST) for each in others])
     if stages:
         found.tables["scores"] = briefly(found.tables["scores"])
+    return found
+
+
+@needs_masks_of(pipeline.score_split)
+def together(lines: Lines, *, complete: bool = True) -> Reproduced:
+    """Trainings of several seeds, one by one and as ensembles."""
+    stage = pipeline.together(lines, complete=complete)
+    if stage is None:
+        several = lines if len(lines) > 1 else {0: None, 1: None, 2: None}
+        command = command_for("together", lines).partition(" --seeds")[0]
+        return Reproduced(needs=f"{command} --seeds {','.join(map(str, several))}")
+    seed, line = next(iter(lines.items()))
+    found = scored_alone("together", {seed: line}, {seed: stage}, [])
+    found.tables["scores"] = briefly(found.tables["scores"])
+    per_image = scores_of({seed: stage})[seed]
+    single = per_image["model"].str.extract("(.*), seed ")[0]
+    alone = per_image[single.notna()].assign(model=single[single.notna()] + ", a seed alone")
+    mean = alone.groupby(["model", "id"], as_index=False, sort=False)[list(METRICS)].mean()
+    both = {seed: pd.concat([mean, per_image[single.isna()]])}
+    pairs = [(each.replace(", a seed alone", f", {TOGETHER}"), each) for each in mean["model"].unique()]
+    if (gains := differences(both, pairs)) is not None:
+        found.tables["differences"] = gains
     return found
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from uslnet_core import figures, pipeline
 from uslnet_core.evaluation import label_variants, over_seeds, threshold_curves
-from uslnet_core.reproduce.beyond import lessons, parts, steps
+from uslnet_core.reproduce.beyond import lessons, parts, steps, together
 from uslnet_core.reproduce.layout import (
     ITERATIONS,
     Lines,
@@ -180,6 +180,7 @@ ITEMS: dict[str, tuple[Callable[..., Reproduced], str]] = {
     "steps": (steps, "15"),
     "parts": (parts, "15"),
     "lessons": (lessons, "15"),
+    "together": (together, "15"),
 }
 
 
