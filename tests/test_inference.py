@@ -328,6 +328,17 @@ def test_what_makes_a_mask_doubtful(mask, pieces, unsure, expected):
     assert warn(mask, pieces, unsure) == expected
 
 
+@pytest.mark.parametrize("side", [16, 64, 256, 399, 400, 900])
+def test_an_overlay_is_its_image_with_a_line(side):
+    image = np.full((side, side, 3), 180, np.uint8)
+    mask = np.zeros((side, side), bool)
+    mask[side // 4 : side // 2, side // 4 : side // 2] = True
+    picture = np.asarray(draw_overlay(image, mask))
+    changed = (picture != image).any(-1)
+    assert (picture == inference.OUTLINE).all(-1).any() and 0 < changed.mean() < 0.5
+    assert not changed[side * 3 // 4 :].any() and (side < 64 or changed.mean() < 0.15)
+
+
 def test_overlays_show_the_outline_and_are_kept_small():
     image = np.full((1500, 3000, 3), 77, dtype=np.uint8)
     mask = np.zeros((1500, 3000), dtype=bool)

@@ -235,7 +235,9 @@ def draw_overlay(image: np.ndarray, mask: np.ndarray) -> Image.Image:
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     picture = np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
     small = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-    line = ndimage.binary_dilation(find_boundaries(small, mode="inner"), iterations=max(0, max(size) // 400))
+    line = find_boundaries(small, mode="inner")
+    if wider := max(size) // 400:  # scipy takes 0 for "until nothing changes"
+        line = ndimage.binary_dilation(line, iterations=wider)
     picture[ndimage.binary_dilation(line)] = (255, 255, 255)
     picture[line] = OUTLINE
     return Image.fromarray(picture)
