@@ -64,7 +64,7 @@ vendor: env
 
 bench: env
 	@$(VPY) -c "import pathlib, subprocess, sys; [print('==', p, flush=True) or subprocess.run([sys.executable, p], check=True) \
-	  for p in sorted(pathlib.Path('benchmarks').glob('*.py'))]"
+	  for p in sorted(pathlib.Path('benchmarks').glob('[!_]*.py'))]"
 
 clean:
 	@$(PYTHON) -c "import shutil; [shutil.rmtree(p, ignore_errors=True) for p in \

@@ -3,24 +3,21 @@
     python benchmarks/student.py [--out table.csv] [--images 16] [--side 600] [--rounds 15]
 
 Every contender segments the same images one by one, in turn, round by round, so that a busy machine slows them alike; a
-ratio is the median of the rounds' ratios. The larger network's weights are random: the time of a
-pass does not hang on them.
+ratio is the median of the rounds' ratios. The larger network's weights are random: the time of a pass does not hang on
+them.
 """
 
 from __future__ import annotations
 
-import argparse
-import platform
 import statistics
-import time
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
+from functools import partial
 
 import pandas as pd
 import torch
+from _timing import arguments, circumstances, in_turn
 from lightning_fabric import Fabric
-from uncertainty import processor
 
 from uslnet_core import pipeline
 from uslnet_core.config import configure
@@ -54,13 +51,12 @@ def measure(images: int, side: int, rounds: int) -> pd.DataFrame:
     predictors = contenders()
     for predictor in predictors.values():
         assert predictor.probability(pictures[0]).shape == (side, side)  # and what is prepared once, is
-    seconds: dict[str, list[float]] = {name: [] for name in predictors}
-    for _ in range(rounds):
-        for name, predictor in predictors.items():
-            start = time.perf_counter()
-            for picture in pictures:
-                predictor.probability(picture)
-            seconds[name].append(time.perf_counter() - start)
+
+    def over_all(predictor: Predictor) -> None:
+        for picture in pictures:
+            predictor.probability(picture)
+
+    seconds = in_turn({name: partial(over_all, predictor) for name, predictor in predictors.items()}, rounds)
     ours = seconds["the student, as it ships"]
     rows = []
     for name, own in seconds.items():
@@ -73,17 +69,9 @@ def measure(images: int, side: int, rounds: int) -> pd.DataFrame:
 
 def main() -> None:
     """Measure, print, and write the table where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="CSV to write")
-    parser.add_argument("--images", type=int, default=16)
-    parser.add_argument("--side", type=int, default=600)
-    parser.add_argument("--rounds", type=int, default=15)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-
+    args = arguments(__doc__, images=16, side=600, rounds=15)
     table = measure(args.images, args.side, args.rounds)
-    machine = f"{processor()}, 1 thread, {platform.system()}"
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    machine, versions = circumstances()
     print(f"{args.images} images of {args.side} × {args.side}, {args.rounds} rounds · {machine} · {versions}\n")
     print(table.to_string(index=False, float_format=lambda v: f"{v:.1f}"))
     if args.out:

@@ -8,18 +8,16 @@ median of the rounds' ratios. Each contender's labels and flags are first checke
 
 from __future__ import annotations
 
-import argparse
-import platform
 import statistics
-import time
 from collections.abc import Callable
 from datetime import date
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import scipy
 import torch
+from _timing import arguments, circumstances, in_turn
 from scipy import ndimage
 
 from uslnet_core import uncertainty
@@ -104,12 +102,7 @@ def measure(maps: torch.Tensor, rounds: int) -> pd.DataFrame:
     np.testing.assert_array_equal(ours.keep.numpy(), keep)
     assert torch.equal(module(maps, True).label, ours.label)
 
-    seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
-    for _ in range(rounds):
-        for name, contender in CONTENDERS.items():
-            start = time.perf_counter()
-            contender(maps)
-            seconds[name].append(time.perf_counter() - start)
+    seconds = in_turn({name: partial(contender, maps) for name, contender in CONTENDERS.items()}, rounds)
     rows = []
     for name, own in seconds.items():
         row = {"how": name, "ms_per_map": 1000 * statistics.median(own) / len(maps)}
@@ -119,22 +112,9 @@ def measure(maps: torch.Tensor, rounds: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def processor() -> str:
-    """The processor's name where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
-    return names[0].split(":", 1)[1].strip() if names else platform.processor() or platform.machine()
-
-
 def main() -> None:
     """Measure, print, and write the table where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="CSV to write")
-    parser.add_argument("--images", type=int, default=64)
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--rounds", type=int, default=15)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+    args = arguments(__doc__, images=64, size=224, rounds=15)
 
     tables = []
     for kind, noise in (("smooth", 0.0), ("noisy", 0.1)):
@@ -143,9 +123,8 @@ def main() -> None:
         table = measure(maps, args.rounds)
         tables.append(table.assign(maps=kind, runs_per_map=round(runs)))
     table = pd.concat(tables)[["maps", "runs_per_map", "how", "ms_per_map", "times_label", "times_whole"]]
-    machine = f"{processor()}, 1 thread, {platform.system()}"
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}, "
-    versions += f"scipy {scipy.__version__}"
+    machine, versions = circumstances()
+    versions += f", numpy {np.__version__}, scipy {scipy.__version__}"
     print(f"{args.images} maps of {args.size} × {args.size}, {args.rounds} rounds · {machine} · {versions}\n")
     print(table.to_string(index=False, float_format=lambda v: f"{v:.2f}"))
     print("\ntimes_label, times_whole: how many times faster than scipy's label + bincount, than all of it by scipy")
