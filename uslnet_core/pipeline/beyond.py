@@ -64,7 +64,7 @@ def plus_of(run: Run, *, share: bool = True) -> Run:
 
 
 def steps(run: Run, *, complete: bool = True) -> Stage | None:
-    """Score each step past the paper, from maps cut at one half to the last look, as ``tables/steps/<split>``.
+    """Score each step past the paper, from maps cut at one half to the student, as ``tables/steps/<split>``.
 
     Args:
         run: the run that is gone on from: its images and its encoders.
@@ -107,7 +107,7 @@ def steps(run: Run, *, complete: bool = True) -> Stage | None:
 
 
 def ablations(run: Run, *, complete: bool = True) -> Stage | None:
-    """Score the last look with one part more, or one less, as ``tables/parts/<split>``. Nothing is trained.
+    """Score the answer with one part more, as ``tables/parts/<split>``. Nothing is trained.
 
     Args:
         run: the run, as for :func:`steps`.

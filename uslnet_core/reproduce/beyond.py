@@ -1,4 +1,4 @@
-"""What chapter 15 shows, by two functions: each step past the paper, each part put in, and other lessons."""
+"""What chapter 15 shows, each by one function: the steps, one part more, other lessons, several seeds together."""
 
 from __future__ import annotations
 
