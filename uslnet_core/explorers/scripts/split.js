@@ -1,0 +1,30 @@
+// Explorer: the three-way split of real saliency maps, and what each rule of the uncertainty module does to it.
+import { canvas, cividis, floats, make, paint, panel, whichImage } from "./kit.js";
+import { splitView } from "./splitview.js";
+
+/** data: {height, width, rules, items: [{title, picture (data URL), map (base64 of float32)}]}. */
+export function mount(el, data) {
+  const { height, width, items } = data;
+  const maps = items.map((item) => floats(item.map));
+  const picture = make("img", { alt: "" });
+  const saliency = canvas(width, height, "Saliency, from dark blue for 0 to yellow for 1");
+  let shown = 0;
+  const view = splitView(height, width, data.rules, () => view.update(maps[shown]));
+
+  function show(k) {
+    shown = k;
+    picture.src = items[k].picture;
+    picture.alt = items[k].title;
+    paint(saliency, (at) => cividis(maps[k][at]));
+    view.update(maps[k]);
+  }
+
+  el.replaceChildren(
+    ...[whichImage(items.map((item) => item.title), show)].filter(Boolean),
+    make("div", { class: "usl-panels" },
+      panel("the image, its regions, and the ring in which a lesion must have its centre", picture, view.marks),
+      panel("its saliency", saliency),
+      panel("the split in three", view.labels)),
+    view.verdict, view.controls, view.table);
+  show(0);
+}
