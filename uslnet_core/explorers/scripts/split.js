@@ -19,11 +19,13 @@ export function mount(el, data) {
     view.update(maps[k]);
   }
 
+  const ofSaliency = panel("its saliency", saliency);
+  ofSaliency.classList.add("usl-late"); // where there is room for two beside each other, the split is the second
   el.replaceChildren(
     ...[whichImage(items.map((item) => item.title), show)].filter(Boolean),
     make("div", { class: "usl-panels" },
       panel("the image, its regions, and the ring in which a lesion must have its centre", picture, view.marks),
-      panel("its saliency", saliency),
+      ofSaliency,
       panel("the split in three", view.labels)),
     view.verdict, view.controls, view.table);
   show(0);
