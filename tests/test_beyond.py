@@ -19,6 +19,7 @@ from uslnet_core.pipeline import beyond, student, training
 from uslnet_core.pipeline.looks import answer_of
 from uslnet_core.pipeline.student import taught
 from uslnet_core.profiles import METHODS, changes_of
+from uslnet_core.reproduce.teaching import labels_known, labels_table, teaching_curves
 from uslnet_core.runs import Run
 from uslnet_core.saliency import appearance
 from uslnet_core.stages import peek
@@ -99,6 +100,20 @@ def test_labels_say_how_sure_they_are_and_how_far_they_agree(run):
     both, either = (labels[0] & labels[1]).sum((1, 2)), labels[0].sum((1, 2)) + labels[1].sum((1, 2))
     dice = [1.0 if not n else 2 * m / n for m, n in zip(both, either, strict=True)]
     assert later["agreement"] == pytest.approx(np.mean(dice))
+
+
+def test_how_right_labels_are_is_counted_beside_what_is_known_without_a_mask(run):
+    stage = pipeline.steps(run)
+    known = labels_known({0: run}, {0: stage})
+    assert known["iteration"].tolist() == [0, 1]
+    plus = pipeline.plus_of(run)
+    labels, _ = pipeline.load_labels(plus.open("05-segmenter/iteration-1"))
+    truth = pipeline.load_masks(run, "train").select(list(pipeline.load_images(run).ids))
+    shares = [
+        (each == 2 * mask)[each != 1].mean() for each, mask in zip(labels, truth, strict=True) if (each != 1).any()
+    ]
+    assert known["right, of the certain"].iloc[1] == pytest.approx(np.mean(shares))
+    assert labels_table(known)["agreement"].tolist()[0] == "–" and len(teaching_curves(known).axes) == 3
 
 
 def test_the_method_by_its_name_is_the_same_as_the_variation(run):

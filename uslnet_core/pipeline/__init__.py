@@ -14,7 +14,7 @@ from uslnet_core.pipeline.ablations import (
     table_8,
     table_9,
 )
-from uslnet_core.pipeline.beyond import ablations, agreement, plus_of, steps, together, where_to_stop
+from uslnet_core.pipeline.beyond import ablations, agreement, labels_of, plus_of, steps, together, where_to_stop
 from uslnet_core.pipeline.features import (
     ENCODER_TITLES,
     fabric_of,
@@ -96,6 +96,7 @@ __all__ = [
     "heads_of",
     "image_size",
     "in_words",
+    "labels_of",
     "last_predictor",
     "last_segmenter",
     "learn_all_features",

@@ -4,7 +4,7 @@ An item takes the *lines* (:func:`uslnet_core.pipeline.line_of`), one a seed, ma
 frames and pictures as figures. On synthetic images nothing stands beside the paper's numbers.
 """
 
-from uslnet_core.reproduce.beyond import RULES, lessons, parts, steps, together
+from uslnet_core.reproduce.beyond import lessons, parts, steps, together
 from uslnet_core.reproduce.items import (
     ITEMS,
     figure_1,
@@ -20,6 +20,7 @@ from uslnet_core.reproduce.keep import record, save
 from uslnet_core.reproduce.layout import Lines, Reproduced, nothing_found, scores_of
 from uslnet_core.reproduce.lines import caption, masks_read, open_lines, part_of, usual_encoders
 from uslnet_core.reproduce.parts import encoders_table
+from uslnet_core.reproduce.teaching import RULES
 
 __all__ = [
     "ITEMS",

@@ -10,10 +10,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from uslnet_core import figures, pipeline
-from uslnet_core.evaluation import METRICS, label_variants, over_seeds
+from uslnet_core.evaluation import METRICS, over_seeds
 from uslnet_core.pipeline.beyond import EVERYTHING, TOGETHER
 from uslnet_core.pipeline.lessons import FIRST, LATER, NEXT, TWO_TEACHERS
-from uslnet_core.pipeline.lessons import RULES as RULES_BESIDE
 from uslnet_core.reproduce.layout import (
     Lines,
     Reproduced,
@@ -26,9 +25,9 @@ from uslnet_core.reproduce.layout import (
     scores_of,
     stages_of,
 )
-from uslnet_core.reproduce.parts import dice_by_lesion, labelled
+from uslnet_core.reproduce.parts import dice_by_lesion
+from uslnet_core.reproduce.teaching import labels_known, labels_table, rules_table, stopping_table, teaching_curves
 from uslnet_core.runs import Run
-from uslnet_core.stages import Stage
 
 # What each step is compared with: the row that it changes, not always the one above.
 STEPS = {
@@ -49,8 +48,6 @@ LOOKED = f"iteration 0, {EVERYTHING}"
 IN_THE_WINDOW = {"predicted": "segmenter", "beside": "colour clusters", "mixed": "both", "settled": "appearance"}
 AFTER = (*LATER, TWO_TEACHERS)  # lessons that come after iteration 0
 SHOWN = ("both", "iteration 0", LOOKED)  # and the last iteration, and the student
-# The uncertainty module past the paper, on the maps of both sources.
-RULES = {"as settled": {}} | RULES_BESIDE
 
 
 @needs_masks_of(pipeline.score_split)
@@ -69,7 +66,9 @@ def steps(lines: Lines, *, complete: bool = True) -> Reproduced:
     truth = pipeline.load_masks(line, pipeline.score_split(line))
     found.tables["by lesion"] = dice_by_lesion(per_image, truth)
     found.tables["sensitivity and specificity"] = both_sides(scores_of(stages))
-    found.tables["labels"] = labels_table(lines, stages)
+    known = labels_known(lines, stages)
+    found.tables["labels"] = labels_table(known)
+    found.figures["teaching"] = teaching_curves(known)
     found.tables["stopping"] = stopping_table(lines, stages)
     found.figures["outlines"] = outlines(line, stages[seed], [*SHOWN, *last, "student"])
     return replace(found, figures=found.figures | pictures(line, per_image))
@@ -163,33 +162,3 @@ def both_sides(per_image: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
     models = list(dict.fromkeys(summary["model"]))
     table = summary.pivot(index="model", columns="metric", values="mean").loc[models, ["JAC", "SEN", "SPE"]]
     return (100 * table).map("{:.1f}".format).rename_axis(columns=None).reset_index()
-
-
-def labels_table(lines: Lines, stages: Mapping[int, Stage]) -> pd.DataFrame:
-    """Lay out what is known of each iteration's labels without a mask: kept, certain, agreement. A row an iteration."""
-    rows = []
-    for seed in stages:
-        for k, row in enumerate(pipeline.agreement(pipeline.plus_of(lines[seed], share=False))):
-            told = {name: f"{100 * value:.1f} %" for name, value in row.items()}
-            rows.append({"seed": str(seed), "labels of iteration": str(k)} | told)
-    return pd.DataFrame(rows).fillna("–")
-
-
-def stopping_table(lines: Lines, stages: Mapping[int, Stage]) -> pd.DataFrame:
-    """Set the iteration that is chosen without a mask beside the one with the highest Dice: a row a seed."""
-    rows = []
-    for seed, per_image in scores_of(stages).items():
-        known = pipeline.agreement(pipeline.plus_of(lines[seed], share=False))
-        dice = per_image.groupby("model")["DIC"].mean()
-        by_iteration = [100 * dice[f"iteration {k}"] for k in range(len(known))]
-        chosen, best = pipeline.where_to_stop(known), max(range(len(known)), key=by_iteration.__getitem__)
-        row = {"seed": str(seed), "chosen without a mask": f"iteration {chosen}", "its Dice": by_iteration[chosen]}
-        row |= {"highest": f"iteration {best}", "Dice there": by_iteration[best]}
-        rows.append(row | {"lost by the choice": by_iteration[best] - by_iteration[chosen]})
-    return pd.DataFrame(rows).map(lambda value: f"{value:.1f}" if isinstance(value, float) else value)
-
-
-def rules_table(plus: Run) -> pd.DataFrame:
-    """Say how right labels are under each of the :data:`RULES`, on the training images' masks. For analysis."""
-    saliency, truth = labelled(plus)
-    return label_variants(saliency, truth, RULES, plus.config.uncertainty.model_dump())

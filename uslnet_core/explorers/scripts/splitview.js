@@ -39,7 +39,7 @@ export function splitView(height, width, start, again) {
   const neighbours = choice("Pixels touch", { 8: "at sides and corners (8)", 4: "at sides only (4)" },
     rules.neighbours, (value) => set("neighbours", Number(value)));
   const head = ["pixels", "mean distance", "verdict"].map((text) => make("th", { scope: "col" }, text));
-  const table = make("table", { class: "usl-regions" }, make("caption", {}, "Its largest regions"),
+  const table = make("table", { class: "usl-regions no-sort" }, make("caption", {}, "Its largest regions"),
     make("thead", {}, make("tr", {}, ...head)), rows);
 
   /** A dotted ring: the centroid of what is chosen must lie inside. */
