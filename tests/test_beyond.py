@@ -113,7 +113,7 @@ def test_how_right_labels_are_is_counted_beside_what_is_known_without_a_mask(run
         (each == 2 * mask)[each != 1].mean() for each, mask in zip(labels, truth, strict=True) if (each != 1).any()
     ]
     assert known["right, of the certain"].iloc[1] == pytest.approx(np.mean(shares))
-    assert labels_table(known)["agreement"].tolist()[0] == "–" and len(teaching_curves(known).axes) == 3
+    assert labels_table(known)["agreement"].tolist()[0] == "–" and len(teaching_curves(known).axes[0].lines) == 3
 
 
 def test_the_method_by_its_name_is_the_same_as_the_variation(run):

@@ -48,18 +48,15 @@ def labels_table(known: pd.DataFrame) -> pd.DataFrame:
     texts = shares.map(lambda share: "–" if pd.isna(share) else f"{100 * share:.1f} %")
     texts.insert(0, "labels of iteration", known["iteration"].astype(str))
     texts.insert(0, "seed", known["seed"].astype(str))
-    return texts
+    return texts[[column for column in texts if column != RIGHT] + [column for column in texts if column == RIGHT]]
 
 
 def teaching_curves(known: pd.DataFrame) -> Figure:
     """Draw the first seed's certain share, agreement and label accuracy over the iterations."""
     first = known[known["seed"] == known["seed"].iloc[0]].drop(columns="seed")
     percent = (100 * first.set_index("iteration")).reset_index()
-    panels = {"certain pixels (%)": ["certain"], "agreement with the one before (%)": ["agreement"]}
-    if RIGHT in percent:
-        panels["right, of the certain pixels (%)"] = [RIGHT]
-    drawn = {label: columns for label, columns in panels.items() if set(columns) <= set(percent)}
-    return figures.training_curves(percent, drawn, x="iteration")
+    drawn = [column for column in ("certain", "agreement", RIGHT) if column in percent]
+    return figures.training_curves(percent, {"share (%)": drawn}, x="iteration")
 
 
 def stopping_table(lines: Lines, stages: Mapping[int, Stage]) -> pd.DataFrame:
