@@ -17,7 +17,7 @@ OPTIONS = $(if $(DATASET),--dataset "$(DATASET)") $(if $(PROFILE),--profile "$(P
           $(if $(SEED),--seed "$(SEED)") $(if $(NAME),--name "$(NAME)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env book test lint format lock vendor bench clean distclean
+.PHONY: help env book test lint format lock method vendor bench clean distclean
 
 help:  ## this list
 	@echo "make book     set up .venv if needed, run every notebook, build _build/html/index.html"
@@ -28,6 +28,7 @@ help:  ## this list
 	@echo "make env      only set up .venv"
 	@echo "make bench    measure speed"
 	@echo "make lock     make requirements.lock again from pyproject.toml (UPGRADE=1: newest versions)"
+	@echo "make method   draw the picture of the method again"
 	@echo "make vendor   fetch the book's scripts again (needs npm)"
 	@echo "make clean    remove the built book and caches; runs/ and .venv stay"
 	@echo "make distclean  clean, and .venv"
@@ -58,6 +59,9 @@ format: env
 
 lock: env
 	@$(VPY) tools/lock.py $(if $(UPGRADE),--upgrade)
+
+method: env
+	@$(VPY) tools/method_picture.py
 
 vendor: env
 	@$(VPY) tools/vendor.py
