@@ -17,7 +17,7 @@ OPTIONS = $(if $(DATASET),--dataset "$(DATASET)") $(if $(PROFILE),--profile "$(P
           $(if $(SEED),--seed "$(SEED)") $(if $(NAME),--name "$(NAME)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env book test lint format lock method vendor bench clean distclean
+.PHONY: help env book test lint format lock method screens vendor bench clean distclean
 
 help:  ## this list
 	@echo "make book     set up .venv if needed, run every notebook, build _build/html/index.html"
@@ -29,6 +29,7 @@ help:  ## this list
 	@echo "make bench    measure speed"
 	@echo "make lock     make requirements.lock again from pyproject.toml (UPGRADE=1: newest versions)"
 	@echo "make method   draw the picture of the method again"
+	@echo "make screens  take the screens of README and front page from the built book (needs chromium)"
 	@echo "make vendor   fetch the book's scripts again (needs npm)"
 	@echo "make clean    remove the built book and caches; runs/ and .venv stay"
 	@echo "make distclean  clean, and .venv"
@@ -62,6 +63,9 @@ lock: env
 
 method: env
 	@$(VPY) tools/method_picture.py
+
+screens: env
+	@$(VPY) tools/screens.py
 
 vendor: env
 	@$(VPY) tools/vendor.py

@@ -167,7 +167,7 @@ def link(chapter: int, what: str, drawn: str) -> str:
 def badge(chapter: int, x: float, y: float) -> str:
     """Draw a chapter's number in a disc."""
     return f'<circle class="m-badge" cx="{x}" cy="{y}" r="13"/>' + words(
-        str(chapter), x, y + 5.5, 16, "number", bold=True
+        str(chapter), x, y + 6.5, 18, "number", bold=True
     )
 
 

@@ -263,11 +263,11 @@ class PaperItems(SphinxDirective):
 
 
 class Recorded(SphinxRole):
-    """``file | column=value; column=value | column``: one cell of a table under ``book/results``."""
+    """``file :: column=value; column=value :: column``: one cell of a table under ``book/results``."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """Read the cell; an unknown one stops the build."""
-        file, wanted, column = (part.strip() for part in self.text.split("|"))
+        file, wanted, column = (part.strip() for part in self.text.split("::"))
         path = RECORDS.parent / file
         self.env.note_dependency(str(path))
         value = cell(path, dict(pair.strip().split("=") for pair in wanted.split(";")), column)
