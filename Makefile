@@ -23,7 +23,7 @@ help:  ## this list
 	@echo "make book     set up .venv if needed, run every notebook, build _build/html/index.html"
 	@echo "              DATASET=synthetic|isic2017|isic2018|ph2|folder  PROFILE=quick|workshop|paper  DATA=folder  SEED=0  NAME=…"
 	@echo "make test     all tests, and the executed notebooks once more (DATA=folder, if make book had it)"
-	@echo "make lint     ruff, and notebooks free of outputs"
+	@echo "make lint     ruff, notebooks free of outputs, and spelling"
 	@echo "make format   let ruff and nbstripout mend what lint complains about"
 	@echo "make env      only set up .venv"
 	@echo "make bench    measure speed"
@@ -52,6 +52,7 @@ lint: env
 	@$(VPY) -m ruff check .
 	@$(VPY) -m ruff format --check .
 	@$(VPY) tools/notebooks.py verify
+	@$(VPY) tools/prose.py
 
 format: env
 	@$(VPY) -m ruff check --fix .
