@@ -50,7 +50,7 @@ SCREENS = (
     Screen("front", "intro.html", height=800),
     Screen("split", "notebooks/04_uncertainty_module.html", at="#fig-04-split"),
     Screen("past", "past_the_paper.html", at="figure:has(img[src*='steps-outlines'])"),
-    Screen("items", "paper_item_by_item.html", at="#the-claims", theme="dark"),
+    Screen("items", "paper_item_by_item.html", at="#do-the-claims-hold", theme="dark"),
     Screen("phone", "intro.html", at=".method-picture", width=400, height=800, theme="dark", scale=1.5),
 )
 
