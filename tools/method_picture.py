@@ -39,6 +39,7 @@ DARK = {
 DARK |= {"arrow": "#aebac6", "badge": "#8ccbf5", "number": "#12202c"}
 LESION, UNCERTAIN, SKIN = "#f0e442", "#999999", "#0072b2"  # as in every figure of the book
 FONT = "-apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
+WINDOWS = {"wide": "max-width: 640px", "narrow": "min-width: 641px"}  # where a layout gives way to the other
 SIDE = 190  # a tile's own coordinates
 
 CHAPTERS = {
@@ -93,7 +94,9 @@ def head(name: str, width: int, height: int) -> str:
   <style>
     svg.m-{name} {{ {variables(LIGHT)} }}
     @media (prefers-color-scheme: dark) {{ svg.m-{name}:root {{ {variables(DARK)} }} }}
-    html[data-theme="dark"] svg.m-{name} {{ {variables(DARK)} }}
+    html[data-theme="dark"] svg.m-{name}, body[data-jp-theme-light="false"] svg.m-{name} {{ {variables(DARK)} }}
+    .method-picture svg {{ display: block; width: 100%; height: auto; margin: 0 auto }}
+    @media ({WINDOWS[name]}) {{ .method-picture svg.m-{name} {{ display: none }} }}
     {texts} .m-ground {{ fill: var(--m-ground); stroke: var(--m-line) }} .m-badge {{ fill: var(--m-badge) }}
     .m-box {{ fill: var(--m-box); stroke: var(--m-edge); stroke-width: 1.5 }}
     .m-frame {{ fill: transparent; stroke: transparent; stroke-width: 3 }}

@@ -1,7 +1,7 @@
 """A small Sphinx extension: wherever a page shows ``method.svg``, the picture itself is set in, so that its links work.
 
-As an image it would be dead. On GitHub and in JupyterLab it is one, and no page needs other words for that. Narrow
-windows see the other layout, ``method-narrow.svg``.
+As an image it would be dead. On GitHub it is one, and no page needs other words for that. Narrow windows see the other
+layout, ``method-narrow.svg``. Where a notebook shows the picture, links to notebooks become links to their pages.
 """
 
 from __future__ import annotations
@@ -15,14 +15,6 @@ from sphinx.util.osutil import relative_uri
 
 ASSETS = Path(__file__).resolve().parents[2] / "book" / "assets"
 LAYOUTS = ("method.svg", "method-narrow.svg")
-STYLE = """<style>
-.method-picture svg { display: block; width: 100%; height: auto; margin: 0 auto; }
-.method-picture svg.m-narrow { display: none; max-width: 27rem; }
-@media (max-width: 640px) {
-  .method-picture svg.m-narrow { display: block; }
-  .method-picture svg.m-wide { display: none; }
-}
-</style>"""
 
 
 def with_links(drawing: str, app: Sphinx, page: str) -> str:
@@ -43,8 +35,12 @@ def set_in(app: Sphinx, doctree: nodes.document) -> None:
             drawings = "".join((ASSETS / file).read_text(encoding="utf-8") for file in LAYOUTS)
             html = with_links(drawings, app, app.env.docname)
             alone = isinstance(image.parent, nodes.paragraph) and len(image.parent.children) == 1
-            picture = nodes.raw("", f'<div class="method-picture">{STYLE}{html}</div>', format="html")
+            picture = nodes.raw("", f'<div class="method-picture">{html}</div>', format="html")
             (image.parent if alone else image).replace_self(picture)  # no box may stand in a paragraph
+    for shown in doctree.findall(nodes.raw):
+        if 'class="method-picture"' in shown.astext():  # what a notebook's cell gave
+            mended = with_links(shown.astext(), app, app.env.docname)
+            shown.rawsource, shown.children = mended, [nodes.Text(mended)]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
