@@ -17,17 +17,19 @@ OPTIONS = $(if $(DATASET),--dataset "$(DATASET)") $(if $(PROFILE),--profile "$(P
           $(if $(SEED),--seed "$(SEED)") $(if $(NAME),--name "$(NAME)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env book test lint format lock vendor bench clean distclean
+.PHONY: help env book test lint format lock method screens vendor bench clean distclean
 
 help:  ## this list
 	@echo "make book     set up .venv if needed, run every notebook, build _build/html/index.html"
 	@echo "              DATASET=synthetic|isic2017|isic2018|ph2|folder  PROFILE=quick|workshop|paper  DATA=folder  SEED=0  NAME=…"
 	@echo "make test     all tests, and the executed notebooks once more (DATA=folder, if make book had it)"
-	@echo "make lint     ruff, and notebooks free of outputs"
+	@echo "make lint     ruff, notebooks free of outputs, and spelling"
 	@echo "make format   let ruff and nbstripout mend what lint complains about"
 	@echo "make env      only set up .venv"
 	@echo "make bench    measure speed"
 	@echo "make lock     make requirements.lock again from pyproject.toml (UPGRADE=1: newest versions)"
+	@echo "make method   draw the picture of the method again"
+	@echo "make screens  take the screens of README and front page from the built book (needs chromium)"
 	@echo "make vendor   fetch the book's scripts again (needs npm)"
 	@echo "make clean    remove the built book and caches; runs/ and .venv stay"
 	@echo "make distclean  clean, and .venv"
@@ -50,6 +52,7 @@ lint: env
 	@$(VPY) -m ruff check .
 	@$(VPY) -m ruff format --check .
 	@$(VPY) tools/notebooks.py verify
+	@$(VPY) tools/prose.py
 
 format: env
 	@$(VPY) -m ruff check --fix .
@@ -58,6 +61,12 @@ format: env
 
 lock: env
 	@$(VPY) tools/lock.py $(if $(UPGRADE),--upgrade)
+
+method: env
+	@$(VPY) tools/method_picture.py
+
+screens: env
+	@$(VPY) tools/screens.py
 
 vendor: env
 	@$(VPY) tools/vendor.py

@@ -134,6 +134,20 @@ def open_run(
     return Run(folder, config, source, reporter(), options, weights=weights_folder())
 
 
+def method_picture() -> Any:
+    """Show the whole method in one picture, in a notebook; every box is a link to its chapter.
+
+    Returns:
+        An `IPython.display.HTML` with the layouts for wide and for narrow windows, of which one is seen.
+    """
+    from IPython.display import HTML
+
+    assets = project_root() / "book" / "assets"
+    layouts = [(assets / name).read_text(encoding="utf-8") for name in ("method.svg", "method-narrow.svg")]
+    drawn = "".join(layouts).replace('href="../../notebooks/', 'href="')  # as seen from beside the notebooks
+    return HTML(f'<div class="method-picture">{drawn}</div>')
+
+
 # --- progress --------------------------------------------------------------------------------------------------------
 
 

@@ -25,7 +25,7 @@ _PANELS = {
 def health_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     """Show the health of every training beside the others, over the epochs.
 
-    Notice how far the first two curves come from their dashed lines, where nothing is learned; and that alignment
+    Notice how far the first two curves come from their dashed lines, where nothing is learnt; and that alignment
     falls without uniformity and spread going to 0, which would be a collapse.
 
     Args:
@@ -48,7 +48,7 @@ def health_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
         for ax, column in zip(axes.flat, _PANELS, strict=True):
             ax.plot(shown["epoch"], shown[column], ".-", label=who)
     line = {"color": REFERENCE, "linestyle": "--", "linewidth": 1}
-    axes[0, 0].axhline(1, **line, label="nothing learned")
+    axes[0, 0].axhline(1, **line, label="nothing learnt")
     for level in sorted({level for history in histories.values() for level in history.get("chance", [])}):
         axes[0, 1].axhline(level, **line)
     for ax, (column, title) in zip(axes.flat, _PANELS.items(), strict=True):

@@ -51,7 +51,7 @@ def training_curves(
     """Show how a training went, a panel for each quantity.
 
     Notice whether a curve has flattened or was still falling when training ended, and, where a reference line
-    is drawn, whether the loss ever left it: a contrastive loss at its uniform level has learned nothing.
+    is drawn, whether the loss ever left it: a contrastive loss at its uniform level has learnt nothing.
 
     Args:
         history: A row per epoch or step.
@@ -99,7 +99,7 @@ def loss_curve(
 ) -> Figure:
     """Show one loss against the level of a model that knows nothing.
 
-    Notice the gap below the dashed line: it is what was learned. No gap is a failed training, whatever the
+    Notice the gap below the dashed line: it is what was learnt. No gap is a failed training, whatever the
     picture's slope looks like.
 
     Args:
