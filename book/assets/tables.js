@@ -66,8 +66,9 @@
       const button = document.createElement("button");
       button.type = "button";
       button.className = "sort-button";
-      button.append(...cell.childNodes);
-      cell.append(button);
+      const inside = cell.children.length === 1 && cell.firstElementChild.matches("p") ? cell.firstElementChild : cell;
+      button.append(...inside.childNodes);
+      inside.append(button);
       cell.setAttribute("aria-sort", "none");
       button.addEventListener("click", () => sort(table, rows, cell));
     }

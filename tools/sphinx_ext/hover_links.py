@@ -1,8 +1,8 @@
 """A small Sphinx extension: terms of the glossary and symbols of `notation` explain themselves where they are met.
 
-On each page the first mention of a term in plain prose becomes a link to the glossary, and the first inline formula that
-is one symbol of a table in `notation` a link to its row. Notebooks stay plain Markdown that way. What the term or
-symbol means is written into the page, so the script `hover.js` can show it, and a screen reader can read it, without
+On each page the first mention of a term in plain prose becomes a link to the glossary, and in a chapter the first
+inline formula that is a symbol of `notation` a link to its row. Notebooks stay plain Markdown that way. What the term
+or symbol means is written into the page, so the script `hover.js` can show it, and a screen reader can read it, without
 asking for anything.
 """
 
@@ -12,6 +12,7 @@ import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from docutils import nodes
@@ -31,11 +32,20 @@ EVERYDAY = {
     "orientation", "pooled", "precision", "profile", "query", "queue", "run", "sensitivity", "split", "spread", "stage",
     "student", "transformer", "view", "window",
 }  # fmt: skip
+# A letter means another thing in another chapter: which section of `notation` holds for which.
+SECTIONS = {
+    "notebooks/02_contrastive_learning": "Contrastive learning",
+    "notebooks/03_saliency_maps": "Saliency",
+    "notebooks/04_uncertainty_module": "Uncertainty module",
+    "notebooks/05_uncertainty_loss": "Segmenter and loss",
+    "notebooks/06_iterative_refinement": "Segmenter and loss",
+    "notebooks/11_ablation_of_labels": "Table 9, figure 8",
+}
 # Prose is what is left when these are taken out.
 NO_PROSE = (
-    nodes.title, nodes.caption, nodes.table, nodes.literal, nodes.literal_block, nodes.reference, nodes.footnote, nodes.raw,
-    nodes.citation, addnodes.glossary, nodes.legend, nodes.target,
-    nodes.title_reference, nodes.doctest_block, nodes.topic, nodes.sidebar, addnodes.toctree, addnodes.pending_xref,
+    nodes.title, nodes.caption, nodes.legend, nodes.table, nodes.literal, nodes.literal_block, nodes.doctest_block,
+    nodes.reference, nodes.target, nodes.footnote, nodes.citation, nodes.raw, nodes.title_reference, nodes.topic,
+    nodes.sidebar, addnodes.glossary, addnodes.toctree, addnodes.pending_xref,
 )  # fmt: skip
 
 
@@ -49,7 +59,7 @@ class Meaning:
 
     page: str  # GLOSSARY or NOTATION
     anchor: str  # of the definition on that page
-    name: str  # as written there
+    name: str  # as written there; of a symbol, its name in the code or what it is
     text: str  # HTML
 
     @property
@@ -86,18 +96,22 @@ def terms(doctree: nodes.document) -> dict[str, Meaning]:
     return found
 
 
-def symbols(doctree: nodes.document) -> dict[str, Meaning]:
-    """The symbols that have exactly one row in the tables of `notation`, by their TeX."""
-    found: dict[str, list[Meaning]] = {}
-    for row in doctree.findall(nodes.row):
-        cells = list(row.children)
-        if not row["ids"] or len(cells) < 3:
-            continue
-        text = f"{as_html(cells[1])}: {as_html(cells[2])}" if cells[1].astext() != "–" else as_html(cells[2])
-        for formula in cells[0].findall(nodes.math):
-            tex = formula.astext()
-            found.setdefault(tex, []).append(Meaning(NOTATION, row["ids"][0], tex, text))
-    return {tex: rows[0] for tex, rows in found.items() if len(rows) == 1}
+def symbols(doctree: nodes.document) -> dict[str, dict[str, Meaning]]:
+    """The symbols in the tables of `notation`: for each chapter of `SECTIONS` by their TeX."""
+    found: dict[str, dict[str, Meaning]] = {}
+    for section in doctree.findall(nodes.section):
+        title = next(section.findall(nodes.title)).astext()
+        for page in (page for page, start in SECTIONS.items() if title.startswith(start)):
+            for row in (row for row in section.findall(nodes.row) if row["ids"]):
+                paper, *code, meaning = row.children
+                named = [cell for cell in code if cell.astext() != "–"]
+                text = "".join(f"{as_html(cell)}: " for cell in named) + as_html(meaning)
+                for formula in paper.findall(nodes.math):
+                    name = (named or [meaning])[0].astext()
+                    found.setdefault(page, {})[formula.astext()] = Meaning(NOTATION, row["ids"][0], name, text)
+    if gone := set(SECTIONS) - set(found):
+        logger.warning("hover_links.py: SECTIONS names what `notation` does not have: %s", sorted(gone))
+    return found
 
 
 def name_rows(app: Sphinx, doctree: nodes.document) -> None:
@@ -109,7 +123,7 @@ def name_rows(app: Sphinx, doctree: nodes.document) -> None:
             row["ids"].append(f"symbol-{number}")
 
 
-def known(app: Sphinx) -> tuple[dict[str, Meaning], dict[str, Meaning]]:
+def known(app: Sphinx) -> tuple[dict[str, Meaning], dict[str, dict[str, Meaning]]]:
     """Terms and symbols, read once per build."""
     if not hasattr(app, "_hover_known"):
         trees = [app.env.get_doctree(page) if page in app.env.all_docs else None for page in (GLOSSARY, NOTATION)]
@@ -146,23 +160,29 @@ def inline(node: nodes.Element) -> Iterator[nodes.Text | nodes.math | nodes.refe
             yield from inline(child)
 
 
-def pattern(names: list[str]) -> re.Pattern[str]:
-    """Matches any of the terms as a whole word, plural or not; longer terms first."""
+@cache
+def pattern(names: tuple[str, ...]) -> re.Pattern[str]:
+    """Matches any of the terms as a whole word, plural or not; longer terms first; capitals inside must agree."""
     words = sorted(names, key=len, reverse=True)
     one = "|".join(re.escape(w) if w != w.lower() and w[1:] != w[1:].lower() else f"(?i:{re.escape(w)})" for w in words)
-    return re.compile(rf"(?<![\w-])({one})s?(?![\w-])")
+    return re.compile(rf"(?<![\w-])({one})(?:s|\+\+)?(?![\w-])")
 
 
 def link(app: Sphinx, page: str, meaning: Meaning, inside: nodes.Node) -> hover_link:
     """A link to what explains a term or symbol."""
     target = f"{app.builder.get_relative_uri(page, meaning.page)}#{meaning.anchor}"
-    return hover_link("", "", inside, internal=True, refuri=target, classes=[f"to-{meaning.page}"], tip=meaning.tip)
+    node = hover_link("", "", inside, internal=True, refuri=target, classes=[f"to-{meaning.page}"], tip=meaning.tip)
+    if isinstance(inside, nodes.math):  # a drawing once it is set: it needs a name that can be read out
+        node["name"] = f"symbol: {meaning.name}"
+    return node
 
 
-def split(app: Sphinx, page: str, text: nodes.Text, find: re.Pattern[str], by_name: dict[str, Meaning], seen: dict) -> None:
+def split(
+    app: Sphinx, page: str, text: nodes.Text, find: re.Pattern[str], by_name: dict[str, Meaning], seen: dict
+) -> None:
     """Replace the first mention of each term in one text by a link."""
     parts, last, emphasised = [], 0, isinstance(text.parent, nodes.emphasis)
-    for match in find.finditer(text.astext()):
+    for match in pattern(tuple(meaning.name for meaning in by_name.values())).finditer(text.astext()):
         name = match[1].lower()
         if by_name[name].tip in seen or (name in EVERYDAY and not emphasised):
             continue
@@ -175,7 +195,7 @@ def split(app: Sphinx, page: str, text: nodes.Text, find: re.Pattern[str], by_na
 
 def explain(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Link what a page mentions for the first time, and remember which explanations the page must carry."""
-    by_name, by_tex = known(app)
+    by_name, by_tex = known(app)[0], known(app)[1].get(page, {})
     by_anchor = {meaning.anchor: meaning for meaning in by_name.values()}
     seen: dict[str, Meaning] = {}
     for reference in list(doctree.findall(nodes.reference)):  # written by hand, with {term}
@@ -185,10 +205,9 @@ def explain(app: Sphinx, doctree: nodes.document, page: str) -> None:
             seen[meaning.tip] = meaning
             reference.replace_self(link(app, page, meaning, nodes.Text(reference.astext())))
     if page not in LEFT_ALONE and by_name:
-        find = pattern([meaning.name for meaning in by_name.values()])
         for part in prose(doctree):
             if isinstance(part, nodes.Text):
-                split(app, page, part, find, by_name, seen)
+                split(app, page, part, by_name, seen)
             elif isinstance(part, nodes.math) and (meaning := by_tex.get(part.astext())) and meaning.tip not in seen:
                 seen[meaning.tip] = meaning
                 part.replace_self(link(app, page, meaning, part.deepcopy()))
@@ -203,11 +222,8 @@ def explain(app: Sphinx, doctree: nodes.document, page: str) -> None:
 def visit(writer: Any, node: hover_link) -> None:
     """Open the link; it is described by the explanation below the page's text."""
     classes = " ".join(["hover-link", "reference", "internal", *node["classes"]])
-    writer.body.append(
-        writer.starttag(
-            {"classes": [], "ids": []}, "a", "", CLASS=classes, href=node["refuri"], **{"aria-describedby": node["tip"]}
-        )
-    )
+    more = {"aria-describedby": node["tip"]} | ({"aria-label": node["name"]} if "name" in node else {})
+    writer.body.append(writer.starttag({"classes": [], "ids": []}, "a", "", CLASS=classes, href=node["refuri"], **more))
 
 
 def depart(writer: Any, node: hover_link) -> None:

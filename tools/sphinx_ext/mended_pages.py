@@ -1,11 +1,12 @@
 """A small Sphinx extension: mend what a screen reader or a keyboard would stumble over on pages of the theme.
 
-Each mend was found by axe-core in the tests of the built pages. One that no longer finds what it mends is a warning, and so
-fails the build: a new version of the theme may not need it.
+Each mend was found by axe-core in the tests of the built pages. One that no longer finds what it mends is a warning,
+and so fails the build: a new version of the theme may not need it.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from docutils import nodes
@@ -32,6 +33,7 @@ THEME = {
         '<div class="sidebar-primary-items__start sidebar-primary__section" role="region" aria-label="Book">'
     ),
 }
+EMPTY = re.compile(r"<th((?:\s[^>]*)?)>(?:\s|&nbsp;)*</th>")
 # only on the page of references: a role that was taken out of the standard, on what is in a list
 REFERENCES = {'role="doc-biblioentry"': 'role="listitem"'}
 
@@ -48,9 +50,8 @@ def name_rows(app: Sphinx, doctree: nodes.document) -> None:
 def empty_corners(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """The corner of a frame's table names nothing: it is an empty cell, not an empty heading."""
     for raw in doctree.findall(nodes.raw):
-        if "<table" in raw.astext() and "<th></th>" in raw.astext():
-            raw.children = [nodes.Text(raw.astext().replace("<th></th>", "<td></td>"))]
-            raw.rawsource = raw.astext()
+        if "<table" in raw.astext():
+            raw.children = [nodes.Text(EMPTY.sub(r"<td\1></td>", raw.astext()))]
 
 
 def mend(app: Sphinx, exception: Exception | None) -> None:

@@ -1,7 +1,7 @@
-"""A small Sphinx extension: equations carry the paper's own numbers, and "equation 3" in the prose leads to it.
+r"""A small Sphinx extension: equations carry the paper's own numbers, and "equation 3" in the prose leads to it.
 
-A displayed formula with ``\\tag{3}`` is the paper's equation 3, in a notebook (where JupyterLab shows the tag) as on a page.
-Sphinx would count the labelled formulas of the book instead, and number two pages' first ones both (1).
+A displayed formula with ``\tag{3}`` is the paper's equation 3, in a notebook (where JupyterLab shows the tag) as on a
+page. Sphinx would count the labelled formulas of the book instead, page by page.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def link(app: Sphinx, doctree: nodes.document, page: str) -> None:
     if page in LEFT_ALONE:
         return
     equations = app.env.get_domain("math").equations
-    places = {str(k): nodes.make_id(f"equation-{label}") for label, (where, k) in equations.items() if where == NOTATION}
+    places = {
+        str(k): nodes.make_id(f"equation-{label}") for label, (where, k) in equations.items() if where == NOTATION
+    }
     for text in prose(doctree):
         if not isinstance(text, nodes.Text):
             continue
