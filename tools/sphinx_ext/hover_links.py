@@ -177,12 +177,11 @@ def link(app: Sphinx, page: str, meaning: Meaning, inside: nodes.Node) -> hover_
     return node
 
 
-def split(
-    app: Sphinx, page: str, text: nodes.Text, find: re.Pattern[str], by_name: dict[str, Meaning], seen: dict
-) -> None:
+def split(app: Sphinx, page: str, text: nodes.Text, by_name: dict[str, Meaning], seen: dict[str, Meaning]) -> None:
     """Replace the first mention of each term in one text by a link."""
     parts, last, emphasised = [], 0, isinstance(text.parent, nodes.emphasis)
-    for match in pattern(tuple(meaning.name for meaning in by_name.values())).finditer(text.astext()):
+    find = pattern(tuple(meaning.name for meaning in by_name.values()))
+    for match in find.finditer(text.astext()):
         name = match[1].lower()
         if by_name[name].tip in seen or (name in EVERYDAY and not emphasised):
             continue
