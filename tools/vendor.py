@@ -1,6 +1,6 @@
 """Fetch the few scripts that the built book carries with it, so that a page asks nothing of the web.
 
-    python tools/vendor.py            fetch, check and write book/assets/vendor/ (needs npm)
+    python tools/vendor.py            fetch, check and write book/assets/vendor/ and tests/vendor/ (needs npm)
     python tools/vendor.py --check    only check that what lies there is what this file names
 
 Readers and builders need none of this: the files are kept in the repository. Each package is pinned by the
@@ -20,7 +20,9 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-VENDOR = Path(__file__).resolve().parent.parent / "book" / "assets" / "vendor"
+ROOT = Path(__file__).resolve().parent.parent
+VENDOR = ROOT / "book" / "assets" / "vendor"
+TESTS = ROOT / "tests" / "vendor"  # what only looks at the pages, and is on none of them
 LIMIT = 8 * 1024 * 1024
 
 
@@ -72,6 +74,18 @@ PACKAGES = (
         },
     ),
 )
+TEST_PACKAGES = (
+    Package(
+        name="axe-core",
+        version="4.14.1",
+        integrity="sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
+        folder="axe-core",
+        licence="MPL-2.0",
+        why="finds what a reader with a screen reader, a keyboard or weak eyes would stumble over",
+        files={"axe.min.js": "axe.min.js", "LICENSE": "LICENSE"},
+    ),
+)
+PLACES = {VENDOR: PACKAGES, TESTS: TEST_PACKAGES}
 OWN_FILES = ("README.md", "CHECKSUMS", "widgets/assets-path.js")
 
 
@@ -93,9 +107,9 @@ def fetch(package: Package, folder: Path) -> Path:
     return archive
 
 
-def extract(package: Package, archive: Path) -> None:
+def extract(package: Package, archive: Path, place: Path) -> None:
     """Write the named files of a package into its folder; every other file there is left as it is."""
-    target = VENDOR / package.folder
+    target = place / package.folder
     target.mkdir(parents=True, exist_ok=True)
     with tarfile.open(archive) as opened:
         for inside, name in package.files.items():
@@ -105,38 +119,44 @@ def extract(package: Package, archive: Path) -> None:
             (target / name).write_bytes(source.read())
 
 
-def checksums() -> str:
+def checksums(place: Path) -> str:
     """One line per vendored file: its sha256 and its path."""
-    names = sorted(f"{package.folder}/{name}" for package in PACKAGES for name in package.files.values())
-    return "".join(f"{hashlib.sha256((VENDOR / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
+    names = sorted(f"{package.folder}/{name}" for package in PLACES[place] for name in package.files.values())
+    return "".join(f"{hashlib.sha256((place / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
 
 
-def readme() -> str:
+def readme(place: Path) -> str:
     """The table of what lies here, for whoever looks."""
-    rows = "\n".join(f"| `{p.folder}/` | {p.name} {p.version} | {p.licence} | {p.why} |" for p in PACKAGES)
+    rows = "\n".join(f"| `{p.folder}/` | {p.name} {p.version} | {p.licence} | {p.why} |" for p in PLACES[place])
+    table = f"| folder | package | licence | what for |\n| --- | --- | --- | --- |\n{rows}\n\n"
+    again = "`make vendor` fetches and checks them again; versions and checksums stand in `tools/vendor.py`.\n\n"
+    if place == TESTS:
+        return (
+            "# Scripts that the tests bring\n\n"
+            "Unchanged files of npm packages that `test_pages.py` runs on the built pages. They are on none of them.\n"
+            f"{again}{table}`CHECKSUMS` is the sha256 of each file.\n"
+        )
     return (
         "# Scripts that the built book carries\n\n"
         "Unchanged files of npm packages, so that a page asks nothing of the web and nobody needs Node.js.\n"
-        "`make vendor` fetches and checks them again; versions and checksums stand in `tools/vendor.py`.\n\n"
-        "| folder | package | licence | what for |\n| --- | --- | --- | --- |\n"
-        f"{rows}\n\n"
+        f"{again}{table}"
         "`widgets/assets-path.js` is this project's own: it tells the widget manager where its fonts are,\n"
         "and answers its call of MathJax 2 with MathJax 3. `CHECKSUMS` is the sha256 of each file.\n"
     )
 
 
-def problems() -> list[str]:
-    """What is wrong with the files that lie there; empty when all is well."""
-    wanted = {f"{p.folder}/{name}" for p in PACKAGES for name in p.files.values()}
-    found = {path.relative_to(VENDOR).as_posix() for path in VENDOR.rglob("*") if path.is_file()} - set(OWN_FILES)
+def problems(place: Path) -> list[str]:
+    """What is wrong with the files that lie in one place; empty when all is well."""
+    wanted = {f"{p.folder}/{name}" for p in PLACES[place] for name in p.files.values()}
+    found = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()} - set(OWN_FILES)
     wrong = [f"missing: {name}" for name in sorted(wanted - found)]
     wrong += [f"not named in tools/vendor.py: {name}" for name in sorted(found - wanted)]
-    if not wrong and (VENDOR / "CHECKSUMS").read_text() != checksums():
+    if not wrong and (place / "CHECKSUMS").read_text() != checksums(place):
         wrong.append("a file differs from its line in CHECKSUMS")
-    size = sum(path.stat().st_size for path in VENDOR.rglob("*") if path.is_file())
+    size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
     if size > LIMIT:
         wrong.append(f"{size:,} bytes in all, more than {LIMIT:,}")
-    return wrong
+    return [f"{place.relative_to(ROOT).as_posix()}: {each}" for each in wrong]
 
 
 def main() -> int:
@@ -145,12 +165,13 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="fetch nothing, only check")
     if not parser.parse_args().check:
         with tempfile.TemporaryDirectory() as folder:
-            for package in PACKAGES:
-                extract(package, fetch(package, Path(folder)))
-        (VENDOR / "CHECKSUMS").write_text(checksums())
-        (VENDOR / "README.md").write_text(readme())
-    wrong = problems()
-    print("\n".join(wrong) if wrong else f"{VENDOR.name}/: every file is as named.")
+            for place, packages in PLACES.items():
+                for package in packages:
+                    extract(package, fetch(package, Path(folder)), place)
+                (place / "CHECKSUMS").write_text(checksums(place))
+                (place / "README.md").write_text(readme(place))
+    wrong = [each for place in PLACES for each in problems(place)]
+    print("\n".join(wrong) if wrong else "Every vendored file is as named.")
     return 1 if wrong else 0
 
 
