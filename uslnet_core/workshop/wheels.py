@@ -22,6 +22,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from uslnet_core.errors import DataError
 
 PROJECT = "uslnet-book"
+PATCH = 9  # the least patch release of a laptop's Python: some packages want 3.11.5
 BOOK_ONLY = {"jupyter-book", "sphinx-exercise", "sphinx-proof"}  # pages are built by the teacher, not in the room
 GPU_ONLY = re.compile(r"nvidia-|cuda-|triton$")  # what a Linux build of torch with CUDA brings along
 MANYLINUX = [*(f"manylinux_2_{n}" for n in range(34, 4, -1)), "manylinux2014", "manylinux2010", "manylinux1"]
@@ -46,7 +47,7 @@ class Platform:
             "platform_machine": self.machine,
             "os_name": "nt" if self.sys_platform == "win32" else "posix",
             "python_version": python,
-            "python_full_version": f"{python}.9",
+            "python_full_version": f"{python}.{PATCH}",
             "implementation_name": "cpython",
             "platform_python_implementation": "CPython",
             "extra": "",
@@ -197,7 +198,15 @@ def run_pip(folder: Path, platform: Platform, python: str, listed: str, more: li
     wanted = folder / f".wanted-{platform.name}.txt"
     wanted.write_text(listed, encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--only-binary=:all:", "--implementation", "cp", "--python-version", python, "--dest", str(folder)]
+    command += [
+        "--only-binary=:all:",
+        "--implementation",
+        "cp",
+        "--python-version",
+        f"{python}.{PATCH}",
+        "--dest",
+        str(folder),
+    ]
     command += [word for tag in platform.tags for word in ("--platform", tag)]
     done = subprocess.run([*command, *more, "-r", str(wanted)], capture_output=True, text=True, errors="replace")
     wanted.unlink()
