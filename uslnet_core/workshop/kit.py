@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from PIL import Image
@@ -86,7 +87,7 @@ def make_kit(
         ("images", lambda: add_images(target, kit, data)),
         ("book and chapters", lambda: add_book(target, kit)),
         ("packages", lambda: add_packages(target, kit, platforms, pythons, cpu_torch)),
-        ("pages", lambda: add_pages(target, kit, platforms, pythons)),
+        ("pages", lambda: add_pages(target, kit)),
     )
     try:
         for what, make in parts:
@@ -114,6 +115,9 @@ def add_images(target: KitFolder, kit: Kit, data: Path | None) -> None:
         opened.save(buffer, "PNG")
         target.put(f"images/{name}.png", buffer.getvalue())
     kit.lines.append(f"images/: {SYNTHETIC} synthetic images")
+    if data is None and (kit.folder / "data" / "isic2017").is_dir():
+        kit.lines.append("data/isic2017/: real images, from before")
+        return
     if data is None:
         kit.missing.append("real images: give --data and the folder of your ISIC-2017 (`uslnet data fetch isic2017`)")
         return
@@ -172,23 +176,25 @@ def add_packages(target: KitFolder, kit: Kit, platforms: Sequence[str], pythons:
     for old in folder.glob("uslnet_book-*.whl"):
         old.unlink()
     own = wheels.build_own(folder, kit.root)
-    pins = wheels.read_lock(lock)
-    listed = "\n".join(pins[name].block for name in wheels.needed(pins, None, pythons[0])) + "\n"
-    target.put("requirements.txt", listed)
-    setting = {"pythons": list(pythons), "wheel": f"wheelhouse/{own.name}"}
+    target.put("requirements.txt", wheels.needed_anywhere(wheels.read_lock(lock), pythons[0]))
+    before = in_wheelhouse(kit.folder)
+    setting: dict[str, Any] = {
+        "pythons": before | dict.fromkeys(platforms, list(pythons)),
+        "wheel": f"wheelhouse/{own.name}",
+    }
     target.put("set_up.json", json.dumps(setting, indent=1) + "\n")
     target.put("set_up.py", GUIDE / "set_up.py")
-    if not platforms:
-        kit.missing.append("a wheelhouse: laptops will ask a package index (give --platform to have one)")
     for name in platforms:
-        platform = wheels.PLATFORMS[name]
-        wheels.fetch(folder, lock, platform, list(pythons), cpu_torch=cpu_torch)
-        kit.lines.append(f"wheelhouse/requirements-{name}.txt: {platform.title}, Python {', '.join(pythons)}")
+        wheels.fetch(folder, lock, wheels.PLATFORMS[name], list(pythons), cpu_torch=cpu_torch)
+    if not setting["pythons"]:
+        kit.missing.append("a wheelhouse: laptops will ask a package index (give --platform to have one)")
+    for name, versions in setting["pythons"].items():
+        kit.lines.append(f"wheelhouse: {wheels.PLATFORMS[name].title}, Python {', '.join(versions)}")
     size = sum(path.stat().st_size for path in folder.iterdir())
     kit.lines.append(f"wheelhouse/: {size / 1e9:.2f} GB")
 
 
-def add_pages(target: KitFolder, kit: Kit, platforms: Sequence[str], pythons: Sequence[str]) -> None:
+def add_pages(target: KitFolder, kit: Kit) -> None:
     """Put the page to start from, and the teacher's pages."""
     folders = {
         "notebooks": "the chapters, to run by hand in the same JupyterLab",
@@ -197,13 +203,14 @@ def add_pages(target: KitFolder, kit: Kit, platforms: Sequence[str], pythons: Se
         "data": "real images, CC0",
     }
     there = [f"| `{name}/` | {what} |" for name, what in folders.items() if (kit.folder / name).is_dir()]
-    named = ", ".join(wheels.PLATFORMS[name].title for name in platforms)
-    how = (
-        f"There is a wheelhouse for {named}: no network is needed there."
-        if named
-        else ("Packages come from a package index: up to 3 GB, so do it at home.")
-    )
-    words = {"pythons": " or ".join(pythons), "how": how, "count": len(exercises())}
+    house = in_wheelhouse(kit.folder)
+    named = "; ".join(f"{wheels.PLATFORMS[name].title}: Python {' or '.join(each)}" for name, each in house.items())
+    how = "Elsewhere packages come" if named else "Packages come"
+    how += " from a package index: up to 3 GB, so do it at home."
+    if named:
+        how = f"It installs from the wheelhouse, with no network ({named}). {how}"
+    versions = sorted({version for each in house.values() for version in each}, key=lambda text: int(text[2:]))
+    words = {"pythons": " or ".join(versions) or "3.11 or newer", "how": how, "count": len(exercises())}
     text = (GUIDE / "start.md").read_text(encoding="utf-8")
     target.put("START.html", page("Start here", text.format(**words, rows="\n".join(there), listing=listing())))
     contents = "\n".join(f"- {line}" for line in kit.lines)
@@ -215,6 +222,13 @@ def add_pages(target: KitFolder, kit: Kit, platforms: Sequence[str], pythons: Se
         f"{(GUIDE / 'timetables.md').read_text(encoding='utf-8')}\n## Exercises\n\n{listing()}"
     )
     target.put("teacher/guide.html", page("For the teacher", teacher))
+
+
+def in_wheelhouse(folder: Path) -> dict[str, list[str]]:
+    """Tell for which platforms and Pythons a kit has wheels by now; platforms whose list is gone are left out."""
+    setting = folder / "set_up.json"
+    pythons = json.loads(setting.read_text(encoding="utf-8"))["pythons"] if setting.is_file() else {}
+    return {k: v for k, v in pythons.items() if (folder / "wheelhouse" / f"requirements-{k}.txt").is_file()}
 
 
 def page(title: str, text: str) -> str:

@@ -1,7 +1,7 @@
 """Slides from the chapters' own cells: those with the tag ``slide``, as they were executed, on one page.
 
-The marks are those of the tracked notebooks, the outputs those of the executed copies: a mark that is moved needs no new
-run. A marked text is a slide as it stands. A marked figure or table takes the question above it as its heading, its
+The marks are those of the tracked notebooks, the outputs those of the executed copies, so marks may move freely. A
+marked text is a slide as it stands. A marked figure or table takes the question above it as its heading, its
 caption below, and the text that follows it as the speaker's notes (key S).
 """
 

@@ -24,6 +24,7 @@ from uslnet_core.errors import DataError
 PROJECT = "uslnet-book"
 PATCH = 9  # the least patch release of a laptop's Python: some packages want 3.11.5
 BOOK_ONLY = {"jupyter-book", "sphinx-exercise", "sphinx-proof"}  # pages are built by the teacher, not in the room
+CPU_BUILDS = ("torch", "torchvision")
 GPU_ONLY = re.compile(r"nvidia-|cuda-|triton$")  # what a Linux build of torch with CUDA brings along
 MANYLINUX = [*(f"manylinux_2_{n}" for n in range(34, 4, -1)), "manylinux2014", "manylinux2010", "manylinux1"]
 
@@ -74,13 +75,17 @@ class Pin:
     block: str
 
     @property
-    def hashes(self) -> list[str]:
-        """The hashes of its files."""
-        return re.findall(r"--hash=(sha256:[0-9a-f]{64})", self.block)
+    def hashes(self) -> str:
+        """The hashes of its files, as pip's options."""
+        return " ".join(re.findall(r"--hash=sha256:[0-9a-f]{64}", self.block))
 
 
-def read_lock(lock: Path) -> dict[str, Pin]:
-    """Read a lock with hashes: package to pin.
+Pins = Mapping[str, list[Pin]]
+"""A lock: package to its pins, of which the markers let one apply on each machine."""
+
+
+def read_lock(lock: Path) -> Pins:
+    """Read a lock with hashes.
 
     Raises:
         DataError: there is no such file.
@@ -91,44 +96,46 @@ def read_lock(lock: Path) -> dict[str, Pin]:
             "or leave the wheelhouse out with --no-wheels."
         )
     blocks = re.findall(r"^(?!#)[^\s#].*(?:\n[ \t]+.*)*", lock.read_text(encoding="utf-8"), re.MULTILINE)
-    pins = {}
+    pins: dict[str, list[Pin]] = {}
     for block in blocks:
         name, version, marker = re.match(r"([\w.-]+)==([^\s;\\]+)(?:\s*;\s*([^\\\n]+?))?\s*(?:\\|$)", block).groups()
-        pins[canonicalize_name(name)] = Pin(version, marker or "", block)
+        pins.setdefault(canonicalize_name(name), []).append(Pin(version, marker or "", block))
     return pins
 
 
-def needed(pins: Mapping[str, Pin], platform: Platform | None, python: str, *, gpu: bool = True) -> list[str]:
-    """Name the packages of the lock that a laptop needs, in the lock's order.
+def needed(pins: Pins, platform: Platform, python: str, *, gpu: bool = True) -> dict[str, Pin]:
+    """Choose the packages that a laptop needs.
 
     Args:
         pins: the lock.
-        platform: the kind of laptop; None takes whatever any of them needs.
+        platform: the kind of laptop.
         python: its Python, such as ``3.12``.
         gpu: whether a Linux laptop also gets what CUDA needs: gigabytes.
 
     Returns:
-        The names.
+        Package to pin, in the lock's order.
     """
-    if platform is None:
-        everywhere = [set(needed(pins, each, python)) for each in PLATFORMS.values()]
-        return [name for name in pins if any(name in some for some in everywhere)]
     environment = platform.environment(python)
-    wanted: set[str] = set()
+    wanted: dict[str, Pin] = {}
     asked: set[tuple[str, frozenset[str]]] = set()
     todo = required(PROJECT, (), environment)
     while todo:
         requirement = todo.pop()
         name, extras = canonicalize_name(requirement.name), frozenset(requirement.extras)
-        left_out = name in BOOK_ONLY or (not gpu and GPU_ONLY.match(name))
-        if left_out or name not in pins or (name, extras) in asked:
-            continue
-        if pins[name].marker and not Marker(pins[name].marker).evaluate(environment):
+        if name in BOOK_ONLY or (not gpu and GPU_ONLY.match(name)) or (name, extras) in asked:
             continue
         asked.add((name, extras))
-        wanted.add(name)
-        todo += required(name, extras, environment)
-    return [name for name in pins if name in wanted]
+        pin = next((p for p in pins.get(name, []) if not p.marker or Marker(p.marker).evaluate(environment)), None)
+        if pin is not None:
+            wanted[name] = pin
+            todo += required(name, extras, environment)
+    return {name: wanted[name] for name in pins if name in wanted}
+
+
+def needed_anywhere(pins: Pins, python: str) -> str:
+    """Copy from the lock what any laptop may need, markers and hashes included, to install from an index."""
+    names = {name for platform in PLATFORMS.values() for name in needed(pins, platform, python)}
+    return "\n".join(pin.block for name, each in pins.items() if name in names for pin in each) + "\n"
 
 
 def required(name: str, extras: Iterable[str], environment: Mapping[str, str]) -> list[Requirement]:
@@ -141,19 +148,16 @@ def required(name: str, extras: Iterable[str], environment: Mapping[str, str]) -
     return [each for each in found if each.marker is None or any(each.marker.evaluate(one) for one in seen)]
 
 
-def fetch(
-    folder: Path, lock: Path, platform: Platform, pythons: list[str], *, cpu_torch: str = "", offline: bool = False
-) -> Path:
+def fetch(folder: Path, lock: Path, platform: Platform, pythons: Iterable[str], *, cpu_torch: str = "") -> Path:
     """Fetch all wheels of one platform, and write the list that installs them.
 
     Args:
-        folder: the wheelhouse; files that are there and right are kept.
+        folder: the wheelhouse; files that are there and right are kept, and where all are, no index is asked.
         lock: `requirements.lock`.
         platform: the kind of laptop.
         pythons: versions of Python that the laptops may have.
         cpu_torch: for Linux, a folder with CPU builds of torch and torchvision, or the address of an index of them;
             empty: the usual builds, with CUDA.
-        offline: do not ask an index: what is not there is an error.
 
     Returns:
         The list of requirements, with the hash of each file.
@@ -164,29 +168,35 @@ def fetch(
     folder.mkdir(parents=True, exist_ok=True)
     pins = read_lock(lock)
     light = bool(cpu_torch) and platform.sys_platform == "linux"
-    apart = {"torch", "torchvision"} if light else set()
-    names: set[str] = set()
+    apart = CPU_BUILDS if light else ()
+    target, lines = folder / f"requirements-{platform.name}.txt", set()
     for python in pythons:
         here = needed(pins, platform, python, gpu=not light)
-        names |= set(here)
-        listed = "".join(
-            f"{n}=={pins[n].version} {' '.join(f'--hash={h}' for h in pins[n].hashes)}\n"
-            for n in here
-            if n not in apart
-        )
-        run_pip(
-            folder,
-            platform,
-            python,
-            listed,
-            ["--require-hashes", *(["--no-index", "--find-links", str(folder)] * offline)],
-        )
+        listed = "".join(f"{name}=={pin.version} {pin.hashes}\n" for name, pin in here.items() if name not in apart)
+        try:
+            if not target.is_file():
+                raise DataError("nothing was fetched for it before")
+            run_pip(folder, platform, python, listed, ["--require-hashes", "--no-index", "--find-links", str(folder)])
+        except DataError:  # not all of it is there yet
+            run_pip(folder, platform, python, listed, ["--require-hashes"])
         if light:
             local = Path(cpu_torch).expanduser()
             where = ["--no-index", "--find-links", str(local)] if local.is_dir() else ["--index-url", cpu_torch]
-            listed = "".join(f"{n}=={pins[n].version}\n" for n in sorted(apart))
-            run_pip(folder, platform, python, listed, where)
-    return write_list(folder, platform, [name for name in pins if name in names], pins)
+            builds = "".join(f"{name}=={here[name].version}\n" for name in apart if name in here)
+            run_pip(folder, platform, python, builds, where)
+        lines |= set(here.items())
+    ordered = sorted(lines, key=lambda item: (item[0], item[1].version))
+    target.write_text("".join(line_of(folder, name, pin) for name, pin in ordered), encoding="utf-8")
+    return target
+
+
+def line_of(folder: Path, name: str, pin: Pin) -> str:
+    """Write the line that installs one package from the files that lie in a wheelhouse, with their hashes."""
+    files = [path for path in sorted(folder.glob("*.whl")) if parse_wheel_filename(path.name)[0] == name]
+    # builds such as 1.0+cpu count as 1.0
+    right = [path for path in files if parse_wheel_filename(path.name)[1].public == pin.version]
+    marker = f" ; {pin.marker}" if pin.marker else ""
+    return f"{name}=={pin.version}{marker}{''.join(f' --hash=sha256:{sha256(path)}' for path in right)}\n"
 
 
 def run_pip(folder: Path, platform: Platform, python: str, listed: str, more: list[str]) -> None:
@@ -218,25 +228,6 @@ def run_pip(folder: Path, platform: Platform, python: str, listed: str, more: li
             + "\nIs there a network, and room on the disk? The same command goes on from here; --no-wheels leaves the "
             "wheelhouse out."
         )
-
-
-def write_list(folder: Path, platform: Platform, names: list[str], pins: Mapping[str, Pin]) -> Path:
-    """Write which files install which packages, with the hashes of the files that lie there."""
-    files: dict[str, list[Path]] = {}
-    for path in sorted(folder.glob("*.whl")):
-        files.setdefault(parse_wheel_filename(path.name)[0], []).append(path)
-    lines = []
-    for name in names:
-        right = [
-            path
-            for path in files.get(name, [])
-            if str(parse_wheel_filename(path.name)[1]).split("+")[0] == pins[name].version
-        ]
-        hashes = "".join(f" --hash=sha256:{sha256(path)}" for path in right)
-        lines.append(f"{name}=={pins[name].version}{hashes}\n")
-    target = folder / f"requirements-{platform.name}.txt"
-    target.write_text("".join(lines), encoding="utf-8")
-    return target
 
 
 def sha256(path: Path) -> str:

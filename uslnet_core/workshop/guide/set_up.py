@@ -32,11 +32,12 @@ def choose():
     setting = json.loads((HERE / "set_up.json").read_text(encoding="utf-8"))
     mine = "{}.{}".format(*sys.version_info)
     listed = HERE / "wheelhouse" / f"requirements-{kind()}.txt"
-    if listed.is_file():
-        if mine not in setting["pythons"]:
+    pythons = setting["pythons"].get(kind(), [])
+    if listed.is_file() and pythons:
+        if mine not in pythons:
             sys.exit(
-                f"This is Python {mine}, and the wheelhouse is for {' or '.join(setting['pythons'])}. Install one of "
-                f"those, and start this script with it, for example:  python{setting['pythons'][0]} set_up.py"
+                f"This is Python {mine}, and the wheelhouse is for {' or '.join(pythons)}. Install one of "
+                f"those, and start this script with it, for example:  python{pythons[0]} set_up.py"
             )
         print("Installing from the wheelhouse, with no network.", flush=True)
         return ["--no-index", "--find-links", HERE / "wheelhouse"], listed, setting["wheel"]
