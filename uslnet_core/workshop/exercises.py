@@ -136,8 +136,17 @@ def write_exercises(folder: Path, source: Path = SOLUTIONS) -> list[Path]:
     return written
 
 
-def listing() -> str:
-    """Lay all exercises out as a table in markdown, for pages and kits."""
-    rows = [f"| {e.path.stem[:2]} | {e.title} | {e.level} | {e.minutes} | {e.goal} | {e.after} |" for e in exercises()]
+def listing(linked: bool = False) -> str:
+    """Lay all exercises out as a table in markdown, for pages and kits.
+
+    Args:
+        linked: make each title a link to the target ``exercise-01`` and so on.
+
+    Returns:
+        The table.
+    """
+    found = exercises()
+    titles = {e: f"[{e.title}](#exercise-{e.path.stem[:2]})" if linked else e.title for e in found}
+    rows = [f"| {e.path.stem[:2]} | {titles[e]} | {e.level} | {e.minutes} | {e.goal} | {e.after} |" for e in found]
     head = "| | exercise | level | minutes | goal | after |\n| --- | --- | --- | --- | --- | --- |\n"
     return head + "\n".join(rows) + "\n"

@@ -27,7 +27,8 @@ SYNTHETIC = 12
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}"
     "body{color:#1a1a1a;background:#fff}"
-    "table{border-collapse:collapse;margin:1rem 0}td,th{border:1px solid #999;padding:.3rem .6rem;text-align:left}"
+    "table{border-collapse:collapse;margin:1rem 0;display:block;overflow-x:auto}"
+    "td,th{border:1px solid #999;padding:.3rem .6rem;text-align:left}"
     "pre,code{background:#eee;color:#1a1a1a;border-radius:3px;padding:.1em .3em}pre{padding:.7rem;overflow:auto}"
     "ul{padding-left:1.4rem}@media(prefers-color-scheme:dark){body{color:#e8e8e8;background:#161616}a{color:#8ab4f8}}"
 )

@@ -11,7 +11,7 @@ from uslnet_core.workshop.exercises import Exercise, blank, exercises, listing
 
 def exercise_page() -> str:
     """Write the table of all exercises and a section for each, in MyST markdown."""
-    return listing() + "\n" + "\n\n".join(section(each) for each in exercises()) + "\n"
+    return listing(linked=True) + "\n" + "\n\n".join(section(each) for each in exercises()) + "\n"
 
 
 def section(exercise: Exercise) -> str:
@@ -20,12 +20,13 @@ def section(exercise: Exercise) -> str:
     given = {cell.id: cell.source for cell in blank(solution).cells}
     solved = {cell.id: cell.source for cell in solution.cells}
     hint = re.sub(r"</?details>|<summary>.*?</summary>", "", given["hint"]).strip()
+    about = f"*{exercise.level.capitalize()} · {exercise.minutes} minutes · after {exercise.after}.*"
     answer = re.sub(r"^[ ]*# (?:BEGIN|END) SOLUTION\n?", "", solved["answer"], flags=re.MULTILINE)
     told = solved["after"].partition("\n")[2].strip()
     return "\n\n".join(
         (
-            f"## {int(exercise.path.stem[:2])}. {exercise.title}",
-            f"{exercise.about}\n*{exercise.level.capitalize()} · {exercise.minutes} minutes · after {exercise.after}.*",
+            f"(exercise-{exercise.path.stem[:2]})=\n## {int(exercise.path.stem[:2])}. {exercise.title}",
+            f"{exercise.about}\n\n{about}",
             given["setup-note"],
             folded("What is given", f"```python\n{given['setup']}\n```"),
             given["what-to-do"].partition("\n")[2].strip(),
