@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from uslnet_core.data.registry import DATASETS
 from uslnet_core.errors import RunError
 from uslnet_core.workshop import wheels
 from uslnet_core.workshop.exercises import blank, exercises, listing
+from uslnet_core.workshop.slides import write_slides
 from uslnet_core.workshop.writing import KitFolder
 
 GUIDE = Path(__file__).parent / "guide"
@@ -151,7 +153,7 @@ def evenly(found: Sequence[tuple[str, Path]], count: int) -> list[tuple[str, Pat
 
 
 def add_book(target: KitFolder, kit: Kit) -> None:
-    """Put the built book, and the chapters to run by hand."""
+    """Put the built book, the slides, and the chapters to run by hand."""
     if kit.root is None:
         kit.missing.append("the book and its chapters: make the kit from the project's folder")
         return
@@ -160,6 +162,13 @@ def add_book(target: KitFolder, kit: Kit) -> None:
         kit.lines.append(f"book/: {target.copy_tree(html, 'book')} files, opens from disk at book/index.html")
     else:
         kit.missing.append("the offline book: run `make book`, and then this command again")
+    with tempfile.TemporaryDirectory() as made:
+        try:
+            _, count = write_slides(kit.root, Path(made))
+            target.copy_tree(Path(made), "teacher/slides")
+            kit.lines.append(f"teacher/slides/: {count} slides, open from disk at teacher/slides/index.html")
+        except RunError as error:
+            kit.missing.append(f"slides: {error}")
     for path in sorted((kit.root / "notebooks").glob("*.ipynb")):
         target.put(f"notebooks/{path.name}", path)
     target.put("_config.yml", kit.root / "_config.yml")  # by it a chapter finds the folder that it belongs to
