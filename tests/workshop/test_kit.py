@@ -18,6 +18,8 @@ from uslnet_core.workshop import kit as kit_module
 from uslnet_core.workshop.kit import GUIDE, evenly, make_kit, page
 from uslnet_core.workshop.writing import RECORD, KitFolder
 
+LOCK = Path(__file__).resolve().parents[2] / "requirements.lock"
+
 
 @pytest.fixture(autouse=True)
 def few_images(monkeypatch):
@@ -163,3 +165,43 @@ def test_the_set_up_script_runs_alone_and_says_what_is_missing(tmp_path):
     (tmp_path / "kit" / "set_up.json").write_text(json.dumps(setting))
     done = subprocess.run([sys.executable, "-I", script], capture_output=True, text=True)
     assert done.returncode and "the wheelhouse is for 2.7" in done.stderr
+
+
+def test_from_the_project_come_book_chapters_and_set_up(tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    (project / "notebooks").mkdir(parents=True), (project / "_build" / "html").mkdir(parents=True)
+    for name in ("_config.yml", "notebooks/00_a.ipynb", "_build/html/index.html", "_build/html/.buildinfo"):
+        (project / name).write_text("{}")
+    (project / "requirements.lock").write_text(LOCK.read_text(encoding="utf-8"))
+
+    def build(folder: Path, root: Path) -> Path:
+        folder.mkdir(exist_ok=True)
+        (folder / "uslnet_book-0-py3-none-any.whl").touch()
+        return folder / "uslnet_book-0-py3-none-any.whl"
+
+    def no_slides(root: Path, folder: Path):
+        raise RunError("not executed")
+
+    def no_wheels(folder: Path, lock: Path, platform, pythons: list[str], cpu_torch: str) -> None:
+        if platform.name == "mac":
+            raise DataError("no network")
+        (folder / f"requirements-{platform.name}.txt").touch()
+
+    monkeypatch.setattr(kit_module, "write_slides", no_slides)
+    monkeypatch.setattr(kit_module.wheels, "build_own", build)
+    monkeypatch.setattr(kit_module.wheels, "fetch", no_wheels)
+    kit = make_kit(tmp_path / "kit", project, platforms=["windows"], pythons=["3.12"])
+    assert {"set_up.py", "set_up.json", "requirements.txt", "START.html", "_config.yml"} <= set(names(kit.folder))
+    assert names(kit.folder / "book") == ["index.html"] and names(kit.folder / "notebooks") == ["00_a.ipynb"]
+    assert any("slides" in line for line in kit.missing) and any("Windows" in line for line in kit.lines)
+    with pytest.raises(DataError, match="no network"):
+        make_kit(kit.folder, project, platforms=["mac"], pythons=["3.13"])
+    setting = json.loads((kit.folder / "set_up.json").read_text())
+    assert setting == {
+        "pythons": {"windows": ["3.12"], "mac": ["3.13"]},
+        "wheel": "wheelhouse/uslnet_book-0-py3-none-any.whl",
+    }
+    again = make_kit(kit.folder, project)
+    start = (kit.folder / "START.html").read_text(encoding="utf-8")
+    assert "Python 3.12" in start and "macOS" not in start, "what could not be fetched is not promised"
+    assert not again.kept
