@@ -52,6 +52,8 @@ def workshop(
         root = project_root()
     except RunError:
         root = None
+    if root and not (root / "pyproject.toml").is_file():
+        root = None  # an unpacked kit: it has chapters, and nothing to build packages of
     kit = make_kit(
         Path(out_folder).expanduser(),
         root,

@@ -39,7 +39,7 @@ def checking(hint: str) -> Iterator[None]:
         told = str(error).strip() or "the answer is not what was expected."
         raise NotYet(f"{told} Hint: {hint}") from None
     except Exception as error:  # whatever a learner's code may raise
-        raise NotYet(f"Your code stopped{where(error)}: {type(error).__name__}: {error} Hint: {hint}") from None
+        raise NotYet(f"Your code stopped{where(error)}: {type(error).__name__}: {error}. Hint: {hint}") from None
     print("Right.")
 
 
