@@ -17,7 +17,7 @@ OPTIONS = $(if $(DATASET),--dataset "$(DATASET)") $(if $(PROFILE),--profile "$(P
           $(if $(SEED),--seed "$(SEED)") $(if $(NAME),--name "$(NAME)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env book test lint format lock method screens vendor bench clean distclean
+.PHONY: help env book test lint format lock method screens slides vendor bench clean distclean
 
 help:  ## this list
 	@echo "make book     set up .venv if needed, run every notebook, build _build/html/index.html"
@@ -27,6 +27,7 @@ help:  ## this list
 	@echo "make format   let ruff and nbstripout mend what lint complains about"
 	@echo "make env      only set up .venv"
 	@echo "make bench    measure speed"
+	@echo "make slides   slides/index.html, from the marked cells of the executed chapters"
 	@echo "make lock     make requirements.lock again from pyproject.toml (UPGRADE=1: newest versions)"
 	@echo "make method   draw the picture of the method again"
 	@echo "make screens  take the screens of README and front page from the built book (needs chromium)"
@@ -70,6 +71,9 @@ screens: env
 
 vendor: env
 	@$(VPY) tools/vendor.py
+
+slides: env
+	@$(BIN)/uslnet slides --out slides
 
 bench: env
 	@$(VPY) -c "import pathlib, subprocess, sys; [print('==', p, flush=True) or subprocess.run([sys.executable, p], check=True) \

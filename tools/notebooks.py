@@ -13,12 +13,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> int:
-    """Run nbstripout over `notebooks/`; exit code 1 if `verify` finds an output."""
+    """Run nbstripout over `notebooks/` and the solutions of exercises; exit code 1 if `verify` finds an output."""
     task = sys.argv[1] if len(sys.argv) == 2 else ""
     if task not in ("verify", "strip"):
         print("usage: notebooks.py verify|strip", file=sys.stderr)
         return 2
-    notebooks = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").glob("*.ipynb"))
+    folders = (ROOT / "notebooks", ROOT / "uslnet_core" / "workshop" / "solutions")
+    notebooks = sorted(str(path.relative_to(ROOT)) for folder in folders for path in folder.glob("*.ipynb"))
     if not notebooks:
         print("notebooks/ holds no notebook.")
         return 0

@@ -73,6 +73,20 @@ PACKAGES = (
             "LICENSE": "LICENSE",
         },
     ),
+    Package(
+        name="reveal.js",
+        version="4.6.1",
+        integrity="sha512-1CW0auaXNPmwmvQ7TwpszwVxMi2Xr5cTS3J3EBC/HHgbPF32Dn7aiu/LKWDOGjMbaDwKQiGmfqcoGQ74HUHCMw==",
+        folder="reveal",
+        licence="MIT",
+        why="slides (`uslnet slides`); no page of the book loads it",
+        files={
+            "dist/reveal.js": "reveal.js",
+            "dist/reveal.css": "reveal.css",
+            "plugin/notes/notes.js": "notes.js",
+            "LICENSE": "LICENSE",
+        },
+    ),
 )
 TEST_PACKAGES = (
     Package(

@@ -14,6 +14,7 @@ from uslnet_core import __version__, parameters
 from uslnet_core.cli_data import Data, data_app
 from uslnet_core.cli_reproduce import reproduce
 from uslnet_core.cli_weights import weights_app
+from uslnet_core.cli_workshop import slides, workshop_app
 from uslnet_core.config import check_choice
 from uslnet_core.errors import ConfigError, RunError, USLNetError
 from uslnet_core.terminal import bars, err, out, say, stage_table, watch
@@ -30,7 +31,9 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
+app.add_typer(workshop_app, name="workshop")
 app.command()(reproduce)
+app.command()(slides)
 
 Dataset = Annotated[str, typer.Option(help="synthetic, isic2017, isic2018, ph2 or folder")]
 Profile = Annotated[str, typer.Option(help="quick, workshop or paper")]
