@@ -5,6 +5,7 @@ frames and pictures as figures. On synthetic images nothing stands beside the pa
 """
 
 from uslnet_core.reproduce.beyond import RULES, lessons, parts, steps, together
+from uslnet_core.reproduce.failures import FAILED, failures, failures_of
 from uslnet_core.reproduce.items import (
     ITEMS,
     figure_1,
@@ -22,12 +23,15 @@ from uslnet_core.reproduce.lines import caption, masks_read, open_lines, part_of
 from uslnet_core.reproduce.parts import encoders_table
 
 __all__ = [
+    "FAILED",
     "ITEMS",
     "RULES",
     "Lines",
     "Reproduced",
     "caption",
     "encoders_table",
+    "failures",
+    "failures_of",
     "figure_1",
     "figure_7",
     "figure_8",
