@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from uslnet_core import figures, pipeline
 from uslnet_core.data.images import ImageSet
 from uslnet_core.errors import DataError
-from uslnet_core.evaluation import by_tone, compare_groups, finds_failures, score
+from uslnet_core.evaluation import by_tone, compare_groups, difference_text, finds_failures, score
 from uslnet_core.properties import disagreement, groups_of, measure
 from uslnet_core.reproduce.layout import Lines, Reproduced, command_for, masks_by_model, needs_masks_of, stages_of
 from uslnet_core.skin import TONES, tone_of
@@ -39,7 +39,23 @@ def failures(lines: Lines, *, complete: bool = True) -> Reproduced:
     rows = [images.ids.index(each) for each in truth.scored_ids]
     chosen = {name: each[rows] for name, each in masks.items()}
     whole = failures_of(images.images[rows], truth.scored_ids, chosen, truth.select(truth.scored_ids))
-    return Reproduced(whole.tables, whole.figures, stages)
+    tables = {what: laid_out(frame) for what, frame in whole.tables.items()}
+    return Reproduced(tables, whole.figures, stages)
+
+
+def laid_out(frame: pd.DataFrame) -> pd.DataFrame:
+    """Lay out groups or tones for a page: percent, and points with their interval, a dash where there is none."""
+    if "mean" not in frame:
+        return frame
+
+    def percent(column: str) -> pd.Series:
+        return (100 * frame[column]).map(lambda value: "–" if pd.isna(value) else f"{value:.1f}")
+
+    shown = frame.iloc[:, :1].assign(images=frame["n_images"], **{"Dice, %": percent("mean")})
+    if "rest" not in frame:
+        return shown.assign(**{"from, %": percent("low"), "to, %": percent("high")})
+    points = [difference_text(row) for _, row in frame.iterrows()]
+    return shown.assign(**{"all others, %": percent("rest"), "difference, points": points})
 
 
 def failures_of(
@@ -99,15 +115,14 @@ def doubts_table(measured: pd.DataFrame, dice: pd.Series) -> pd.DataFrame:
     """Set doubts that need no mask side by side: how well each points to the fifth of the images that scores worst.
 
     Args:
-        measured: (N rows) disagreement, area and contrast.
+        measured: (N rows) disagreement, and what :func:`uslnet_core.properties.measure` gives.
         dice: (N,) the score of each image.
     """
-    edge = measured["border"]
     doubts = {
         "disagreement between iterations": measured["disagreement"],
         "low contrast at the predicted outline": -measured["contrast"].fillna(0),
         "small prediction": -measured["area"],
-        "prediction at the border": edge,
+        "prediction at the border": measured["border"],
         "hair": measured["hair"],
     }
     rows = [{"doubt": name} | finds_failures(each, dice) for name, each in doubts.items()]
