@@ -282,6 +282,7 @@ def segment(
     from uslnet_core import pipeline
     from uslnet_core.compute import make_fabric
     from uslnet_core.config import ComputeConfig
+    from uslnet_core.gallery import left_from_before
     from uslnet_core.inference import segment_files
 
     check_choice("device", device, ("auto", "cpu", "gpu"))
@@ -303,6 +304,12 @@ def segment(
         out.print(f"  {row['file']}: {row['warning']}")
     if len(doubtful) > 20:
         out.print(f"  … and {len(doubtful) - 20} more, in {out_folder / 'segmentation.csv'}")
+    if older := left_from_before(table, out_folder):
+        out.print(
+            f"{len(older)} files in {out_folder} are of an earlier call, and not in the table; they were left as they "
+            f"are. The first: {older[0].relative_to(out_folder)}"
+        )
+    out.print(f"Sorted by doubt: {out_folder / 'gallery-1.html'}")
     out.print("For research and teaching. Not a medical device.")
 
 
