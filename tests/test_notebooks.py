@@ -53,7 +53,8 @@ def cells(path):
 
 
 def code_of(cells) -> list:
-    return [cell for cell in cells if cell.cell_type == "code"]
+    """All code but the launch cell, the one that installs: what it may do, test_launch.py says."""
+    return [cell for cell in cells if cell.cell_type == "code" and cell.id != "launch"]
 
 
 def prose_of(cells) -> str:
