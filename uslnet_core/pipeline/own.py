@@ -6,7 +6,7 @@ from uslnet_core.errors import DataError
 from uslnet_core.pipeline.features import learn_all_features
 from uslnet_core.pipeline.images import load_images, prepare_images, train_split
 from uslnet_core.pipeline.saliency import make_saliency
-from uslnet_core.pipeline.training import make_labels, refine
+from uslnet_core.pipeline.training import make_labels, refine, train_iteration
 from uslnet_core.runs import Run
 from uslnet_core.stages import Stage
 
@@ -34,4 +34,5 @@ def learn_from_images(run: Run) -> Stage:
     learn_all_features(run)
     make_saliency(run)
     make_labels(run)
+    train_iteration(run, 0)
     return refine(run)[-1]
