@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from rich.console import Console
 from typer.testing import CliRunner
 
 from uslnet_core import reproduce
 from uslnet_core.cli import app
-from uslnet_core.cli_reproduce import BEYOND, NAMES, whole_numbers
+from uslnet_core.cli_reproduce import BEYOND, MOST_ROWS, NAMES, as_tables, whole_numbers
 from uslnet_core.errors import ConfigError
 
 
@@ -88,3 +92,36 @@ def test_a_missing_dataset_is_told_first(asked, tmp_path):
     with pytest.raises(DataError, match="isic2017"):
         call("table-8", "--dataset", "isic2017", "--data", str(tmp_path / "nowhere"), "--runs", str(tmp_path / "runs"))
     assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("item", "option"), [("parts", "--epochs"), ("table-8", "--epochs"), ("steps", "--iterations")]
+)
+def test_an_option_that_would_do_nothing_is_refused(asked, item, option):
+    with pytest.raises(ConfigError, match=f"{option} is for .*{item} has"):
+        call(item, option, "2")
+    assert asked == []
+
+
+def printed(tables, width: int) -> str:
+    console = Console(width=width, file=io.StringIO())
+    for table in tables:
+        console.print(table)
+    return console.file.getvalue()
+
+
+def test_a_wide_table_is_told_in_parts_and_nothing_is_cut():
+    frame = pd.DataFrame([[f"model {k}", *(0.123 + np.arange(9))] for k in range(3)]).set_axis(
+        ["model", *(f"quite a long heading {k}" for k in range(9))], axis=1
+    )
+    tables = as_tables("wide", frame, 80)
+    text = printed(tables, 80)
+    assert len(tables) > 1 and "…" not in text and max(map(len, text.splitlines())) <= 80
+    assert all(f"quite a long heading {k}" in text and f"{k}.123" in text for k in range(9))
+    assert text.count("model 2") == len(tables) and text.count("wide") == 1
+    assert len(as_tables("wide", frame, 400)) == 1
+
+
+def test_a_long_table_shows_its_first_rows_and_says_so():
+    tables = as_tables("long", pd.DataFrame({"id": range(MOST_ROWS + 5)}), 80)
+    assert tables[-1] == "… and 5 rows more, in the file." and tables[0].row_count == MOST_ROWS

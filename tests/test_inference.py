@@ -199,6 +199,7 @@ def test_one_bad_file_among_good_ones_is_listed_and_left_out(tmp_path, predictor
     for row, reason in ((1, "cut short"), (2, "not an image"), (3, "1 × 1 pixels")):
         assert table["warning"][row].startswith("not segmented") and reason in table["warning"][row]
     assert everything(out) == [
+        "gallery-1.html",
         "masks/a.png",
         "masks/e.png",
         "overlays/a.jpg",
@@ -361,7 +362,7 @@ def test_a_trained_run_hands_out_its_last_segmenter(trained_run, cpu, tmp_path, 
     assert stage.name == "05-segmenter/iteration-1" and not model.training
     picture().save(tmp_path / "a.png")
     segment_files([tmp_path / "a.png"], tmp_path / "out", Predictor(model, 32, cpu))
-    assert everything(tmp_path / "out") == ["masks/a.png", "overlays/a.jpg", "segmentation.csv"]
+    assert everything(tmp_path / "out") == ["gallery-1.html", "masks/a.png", "overlays/a.jpg", "segmentation.csv"]
 
 
 def test_a_run_without_a_segmenter(tmp_path):

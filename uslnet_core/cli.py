@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -106,11 +107,10 @@ def run_notebooks(
             out.print(f"{notebook.stem} …")
         with watch(progress_file):
             seconds = book.execute(notebook, executed, values, {**environment, book.PROGRESS_FILE: str(progress_file)})
-        made, reused = stages_since(run.folder, number, began)
-        parts = {"made": made, "reused": reused}
+        parts = stages_since(run.folder, number, began)
         said = [f"{word} {', '.join(stage.name for stage in stages)}" for word, stages in parts.items() if stages]
         out.print(f"{notebook.stem:32s} {seconds:7.1f} s   {'; '.join(said)}")
-        for stage in made + reused:
+        for stage in sum(parts.values(), []):
             if skipped := stage.manifest.facts.get("skipped"):
                 left_out = stage / "skipped.csv"
                 out.print(f"  {skipped} files of {stage.name} could not be read and are left out: {left_out}")
@@ -118,17 +118,19 @@ def run_notebooks(
     return rows
 
 
-def stages_since(folder: Path, number: str, began: float) -> tuple[list[Stage], list[Stage]]:
-    """Tell the stages of one notebook that were made since a moment from those that were reused."""
+def stages_since(folder: Path, number: str, began: float) -> dict[str, list[Stage]]:
+    """Tell the stages of one notebook that were made since a moment from those of other runs, and those reused."""
     from uslnet_core.stages import notebook_of, peek, stale_reason
 
     stages = peek(folder)
-    made, reused = [], []
+    found: dict[str, list[Stage]] = {"made": [], "shared from another run:": [], "reused": []}
     for name, stage in stages.items():
         if notebook_of(name) == number and not stale_reason(stage, stages):
-            # A stage that another run shares keeps its manifest's time; its folder's name was given just now.
-            (made if stage.folder.stat().st_ctime >= began - 1 else reused).append(stage)
-    return made, reused
+            # What another run shares keeps the time at which that run made it; its folder here is new.
+            new = stage.folder.stat().st_ctime >= began - 1
+            made = datetime.fromisoformat(stage.manifest.made_at).timestamp() >= began - 1
+            found["made" if new and made else "shared from another run:" if new else "reused"].append(stage)
+    return found
 
 
 def check_data_folder(run: Run) -> None:
@@ -285,6 +287,7 @@ def segment(
     from uslnet_core import pipeline
     from uslnet_core.compute import make_fabric
     from uslnet_core.config import ComputeConfig
+    from uslnet_core.gallery import left_from_before
     from uslnet_core.inference import segment_files
 
     check_choice("device", device, ("auto", "cpu", "gpu"))
@@ -306,6 +309,12 @@ def segment(
         out.print(f"  {row['file']}: {row['warning']}")
     if len(doubtful) > 20:
         out.print(f"  … and {len(doubtful) - 20} more, in {out_folder / 'segmentation.csv'}")
+    if older := left_from_before(table, out_folder):
+        out.print(
+            f"{len(older)} files in {out_folder} are of an earlier call, and not in the table; they were left as they "
+            f"are. The first: {older[0].relative_to(out_folder)}"
+        )
+    out.print(f"Sorted by doubt: {out_folder / 'gallery-1.html'}")
     out.print("For research and teaching. Not a medical device.")
 
 

@@ -19,9 +19,16 @@ if TYPE_CHECKING:
     from uslnet_core.runs import Run
 
 NAMES = ("table-8", "table-9", "table-10", "figure-1", "figure-7", "figure-8", "figure-9", "options")
-BEYOND = ("steps", "parts", "lessons", "together")  # past the paper: on the run's own encoders, and no part of `all`
+BEYOND = (
+    "steps",
+    "parts",
+    "lessons",
+    "together",
+    "failures",
+)  # past the paper: on the run's own encoders, and no part of `all`
 ENCODERS = get_args(Method)  # table 9 compares all three, at any profile
 WITH_EPOCHS = ("figure-9", "options")
+MOST_ROWS = 30  # of a table on the terminal
 
 
 def reproduce(
@@ -32,7 +39,9 @@ def reproduce(
     split: Annotated[str, typer.Option(help="part that is scored (default: the dataset's own choice)")] = "",
     seeds: Annotated[str, typer.Option(help="one seed or several: 0, or 0,1,2")] = "0",
     encoders: Annotated[str, typer.Option(help="default: all three; in quick the run's own, save for table-9")] = "",
-    iterations: Annotated[int | None, typer.Option(min=1, help="of the segmenter (default: 5; quick: 3)")] = None,
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="of the segmenter, not past the paper (default: 5; quick: 3)")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="figure-9 and options: of iteration 0 there")] = None,
     name: Annotated[str, typer.Option(help="tells runs of one dataset and profile apart")] = "",
     runs: Annotated[str, typer.Option(help="folder of all runs (default: USLNET_RUNS, else runs/)")] = "",
@@ -43,12 +52,18 @@ def reproduce(
     """Make one table or figure of the paper's ablations, and whatever it needs that is not there yet."""
     from uslnet_core import book, reproduce
     from uslnet_core.data.layouts import need_folder
-    from uslnet_core.errors import DataError
+    from uslnet_core.errors import ConfigError, DataError
     from uslnet_core.stages import base_seed
 
     check_choice("table or figure", item, [*NAMES, *BEYOND, "all"])
     check_choice("device", device, ("auto", "cpu", "gpu"))
     numbers, names = whole_numbers(seeds), encoder_names(encoders)
+    if epochs is not None and item not in (*WITH_EPOCHS, "all"):
+        raise ConfigError(f"--epochs is for {' and '.join(WITH_EPOCHS)} (and all, for these two): {item} has none.")
+    if iterations is not None and item in BEYOND:
+        raise ConfigError(
+            f"--iterations is for the paper's own tables: {item} has as many as its method is settled on."
+        )
     places = {"data": str(book.data_folder(data)), "runs": str(book.runs_folder(runs))}
     chosen = {"evaluation": {"split": split or None}, "compute": {"device": device}}
     run = book.open_run(dataset=dataset, profile=profile, name=name, seed=numbers[0], **places, **chosen)
@@ -75,7 +90,8 @@ def reproduce(
                 kept = book.project_root() / "book" / "results" / f"{run.folder.name}-{what}"
                 reproduce.record(each, lines, found, kept)
             for what, frame in found.tables.items():
-                out.print(as_table(f"{each}: {what}" if what != each.replace("-", " ") else what, frame))
+                for part in as_tables(f"{each}: {what}" if what != each.replace("-", " ") else what, frame, out.width):
+                    out.print(part)
             for seed, stage in found.stages.items():
                 out.print(f"seed {seed}: {stage.run_name}, {stage.describe()}")
             out.print(told)
@@ -126,9 +142,29 @@ def encoder_names(text: str) -> list[str] | None:
     return names
 
 
-def as_table(title: str, frame: pd.DataFrame) -> Table:
-    """Lay a frame out for the terminal."""
-    table = Table(*map(str, frame.columns), title=title)
-    for row in frame.itertuples(index=False):
-        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
-    return table
+def as_tables(title: str, frame: pd.DataFrame, width: int) -> list[Table | str]:
+    """Lay a frame out for the terminal: as several tables where it is too wide, and its first rows where it is long.
+
+    Args:
+        title: over the first table.
+        frame: with what tells the rows apart in its first column, which every table begins with.
+        width: of the terminal, in letters.
+    """
+    cells = [[f"{value:.3f}" if isinstance(value, float) else str(value) for value in row] for row in frame.values]
+    needed = [
+        3 + max(len(each) for each in [str(name), *(row[k] for row in cells[:MOST_ROWS])])
+        for k, name in enumerate(frame.columns)
+    ]
+    parts: list[list[int]] = [[0]]
+    for k in range(1, len(needed)):
+        if len(parts[-1]) > 1 and sum(needed[j] for j in parts[-1]) + needed[k] + 1 > width:
+            parts.append([0])
+        parts[-1].append(k)
+    shown: list[Table | str] = []
+    for part in parts:
+        table = Table(*(str(frame.columns[k]) for k in part), title="" if shown else title)
+        for row in cells[:MOST_ROWS]:
+            table.add_row(*(row[k] for k in part))
+        shown.append(table)
+    rest = len(cells) - MOST_ROWS
+    return [*shown, f"… and {rest} rows more, in the file."] if rest > 0 else shown

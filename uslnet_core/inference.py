@@ -23,8 +23,11 @@ from uslnet_core.data.images import read_image
 from uslnet_core.data.layouts import among_images, files_in, masks_instead
 from uslnet_core.data.storage import without_folder
 from uslnet_core.errors import DataError
+from uslnet_core.gallery import doubts as doubts_of
+from uslnet_core.gallery import write_gallery
 from uslnet_core.segmenter import Segmenter
 
+GREY = 4  # of 255: colours that differ by no more are those of a grey picture that was compressed
 OVERLAY_SIDE = 1024  # overlays are for looking at, so they are kept small
 LINE = 512  # bytes of the table that an image takes at most, long names included
 OUTLINE = (0, 114, 178)  # the book's prediction colour
@@ -38,6 +41,11 @@ COLUMNS = [
     "area_share",
     "unsure_share",
     "pieces",
+    "unsure",
+    "eccentric",
+    "small",
+    "doubt",
+    "doubt_by",
     "warning",
 ]
 
@@ -145,6 +153,20 @@ def warn(mask: np.ndarray, pieces: int, unsure: float) -> str:
     return "; ".join(doubts)
 
 
+def warn_of_image(image: np.ndarray, size: int) -> str:
+    """Say what makes an image unlike those that were learnt from: it is tiny, or grey. Empty if it is neither.
+
+    Args:
+        image: (H, W, 3) uint8.
+        size: side of the square that the segmenter sees, pixels.
+    """
+    height, width = image.shape[:2]
+    doubts = [f"tiny, {width} × {height} pixels"] if min(height, width) < size // 2 else []
+    if (image.max(axis=2) - image.min(axis=2)).max() <= GREY:
+        doubts.append("grey, and colour was learnt")
+    return "; ".join(doubts)
+
+
 def segment_files(
     paths: Sequence[Path], out: Path, predictor: Predictor, *, strict: bool = False, progress: Progress = quiet
 ) -> pd.DataFrame:
@@ -162,7 +184,9 @@ def segment_files(
 
     Returns:
         A row an image: file, mask, overlay, width, height (pixels), area_pixels, area_share (of the image),
-        unsure_share, pieces, warning.
+        unsure_share, pieces; unsure, eccentric and small, as :func:`uslnet_core.gallery.doubts` has them, doubt, the
+        largest of these, and doubt_by, which one it is; warning. The same by doubt, as pages: ``gallery-1.html`` and
+        so on.
 
     Raises:
         DataError: nothing to segment, no image could be read, ``strict`` and one could not, or the disk is full.
@@ -194,6 +218,7 @@ def segment_files(
     table = write_results(rows, out)
     if table["mask"].isna().all():
         raise DataError(f"None of the {len(files)} files could be read. The first: {table['warning'].iloc[0]}")
+    write_gallery(table, out, lambda page, text: write_whole(page, lambda path: path.write_text(text, "utf-8")))
     return table
 
 
@@ -212,6 +237,8 @@ def segment_one(image: np.ndarray, name: str, out: Path, predictor: Predictor) -
     mask = probability > predictor.threshold
     pieces = int(ndimage.label(mask, structure=np.ones((3, 3)))[1])
     unsure = float(((probability >= 0.35) & (probability <= 0.65)).mean())
+    doubtful = doubts_of(mask, probability)
+    most = max(doubtful, key=doubtful.__getitem__)
     mask_file, overlay_file = Path("masks") / f"{name}.png", Path("overlays") / f"{name}.jpg"
     # The mask last: on a disk that fills up in between, no mask is there that the table does not list.
     write_whole(out / overlay_file, lambda path: draw_overlay(image, mask).save(path, quality=90))
@@ -225,7 +252,10 @@ def segment_one(image: np.ndarray, name: str, out: Path, predictor: Predictor) -
         "area_share": round(float(mask.mean()), 5),
         "unsure_share": round(unsure, 5),
         "pieces": pieces,
-        "warning": warn(mask, pieces, unsure),
+        **{name: round(value, 4) for name, value in doubtful.items()},
+        "doubt": round(doubtful[most], 4),
+        "doubt_by": most,
+        "warning": "; ".join(filter(None, [warn(mask, pieces, unsure), warn_of_image(image, predictor.size)])),
     }
 
 

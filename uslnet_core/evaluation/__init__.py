@@ -24,6 +24,7 @@ from uslnet_core.evaluation.averages import (
     summarise,
     wide,
 )
+from uslnet_core.evaluation.groups import FEW, by_tone, compare_groups, finds_failures
 from uslnet_core.evaluation.labels import CURVES, OPEN_CHOICES, label_variants, threshold_curves
 from uslnet_core.evaluation.masks import (
     COUNTS,
@@ -41,6 +42,7 @@ from uslnet_core.evaluation.seeds import over_seeds, scores_by_seed, seed_averag
 __all__ = [
     "COUNTS",
     "CURVES",
+    "FEW",
     "METRICS",
     "OPEN_CHOICES",
     "PAPER_ORDER",
@@ -50,11 +52,14 @@ __all__ = [
     "bootstrap_interval",
     "by_frame",
     "by_size",
+    "by_tone",
+    "compare_groups",
     "comparison",
     "consecutive_differences",
     "counts",
     "cut_by_frame",
     "difference_text",
+    "finds_failures",
     "label_accuracy",
     "label_variants",
     "metrics_of",

@@ -7,6 +7,7 @@ settings is changed. Each function's description says what to notice in its pict
 
 from uslnet_core.figures.ablation import ablation_plot, iteration_plot, threshold_plot
 from uslnet_core.figures.examples import Examples, choose_examples
+from uslnet_core.figures.groups import group_plot, tone_plot
 from uslnet_core.figures.health import health_curves
 from uslnet_core.figures.looks import second_look
 from uslnet_core.figures.mistakes import over_under
@@ -70,6 +71,7 @@ __all__ = [
     "choose_examples",
     "draw_outline",
     "drawn",
+    "group_plot",
     "health_curves",
     "images_with_outlines",
     "iteration_plot",
@@ -87,6 +89,7 @@ __all__ = [
     "table",
     "three_way",
     "threshold_plot",
+    "tone_plot",
     "training_curves",
     "use_style",
 ]

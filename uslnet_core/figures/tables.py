@@ -12,13 +12,14 @@ from uslnet_core.evaluation import METRICS
 
 _SCORES = (
     *METRICS, "mean", "low", "high", "spread", "least", "most",
-    "pooled", "pooled_low", "pooled_high", "pooled_spread", "pooled_least", "pooled_most",
+    "rest", "pooled", "pooled_low", "pooled_high", "pooled_spread", "pooled_least", "pooled_most",
 )  # fmt: skip
 _LABEL_SCORES = ("certain", "accuracy", "foreground", "background", "touches", "area_low", "area_high")
 _PERCENTS = ("paper", "ours", "ours_pooled")
 _HEADINGS = {
     "mean": "per image",
     "n_images": "images",
+    "rest": "all others",
     "n_seeds": "seeds",
     "pooled_low": "pooled low",
     "pooled_high": "pooled high",

@@ -36,6 +36,7 @@ from uslnet_core.pipeline.images import (
 )
 from uslnet_core.pipeline.lessons import other_lessons
 from uslnet_core.pipeline.looks import look_over, taken_apart
+from uslnet_core.pipeline.own import learn_from_images
 from uslnet_core.pipeline.saliency import (
     build_source,
     heads_of,
@@ -55,6 +56,7 @@ from uslnet_core.pipeline.scoring import (
     model_name,
     prepare_masks,
     score_at_size,
+    score_files,
     score_native,
     score_split,
     score_table,
@@ -101,6 +103,7 @@ __all__ = [
     "last_segmenter",
     "learn_all_features",
     "learn_features",
+    "learn_from_images",
     "learnt",
     "line_of",
     "load_ccam",
@@ -137,6 +140,7 @@ __all__ = [
     "refuse_skipped",
     "save_weights",
     "score_at_size",
+    "score_files",
     "score_native",
     "score_split",
     "score_table",

@@ -12,10 +12,11 @@ from torch import nn
 
 from uslnet_core.compute import cores
 from uslnet_core.data.images import ImageSet
+from uslnet_core.data.layouts import own_images
 from uslnet_core.data.masks import MaskSet, MaskSource, mask_sources, read_mask, write_masks
 from uslnet_core.data.registry import DATASETS
 from uslnet_core.errors import RunError
-from uslnet_core.evaluation import counts, score, summarise
+from uslnet_core.evaluation import METRICS, counts, score, summarise
 from uslnet_core.pipeline.features import fabric_of
 from uslnet_core.pipeline.images import (
     drawn_by,
@@ -196,3 +197,25 @@ def score_table(model: str, prediction: np.ndarray, truth: np.ndarray, ids: list
     """Put metrics and pixel counts of one model side by side, a row an image."""
     frame = pd.concat([score(prediction, truth), counts(prediction, truth)], axis=1)
     return frame.assign(model=model, id=ids, size=size)[["model", "size", "id", *frame.columns]]
+
+
+def score_files(table: pd.DataFrame, images: Path, out: Path) -> pd.DataFrame:
+    """Score segmented files of a folder by the masks that lie beside them, one at a time, each at its own size.
+
+    Args:
+        table: as :func:`uslnet_core.inference.segment_files` gives it, of one folder.
+        images: that folder; masks are found as for the dataset ``folder``.
+        out: the folder of the results.
+
+    Returns:
+        A row an image with a mask: file, ACC, DIC, JAC, SEN, SPE, PRE in [0, 1]; no row where there are none. A mask
+        of another size than its image is left out.
+    """
+    rows, results = [], table.dropna(subset=["mask"]).set_index("file")["mask"]
+    names = {key: str(path.relative_to(images)) for key, path in own_images(images)} if images.is_dir() else {}
+    for source in mask_sources("folder", images, "all") if names else []:
+        if (name := names[source.id]) in results:
+            truth, found = read_mask(source.path), read_mask(out / results[name])
+            if truth.shape == found.shape:
+                rows.append({"file": name} | score(found[None], truth[None]).iloc[0].to_dict())
+    return pd.DataFrame(rows, columns=["file", *METRICS])

@@ -5,6 +5,7 @@ frames and pictures as figures. On synthetic images nothing stands beside the pa
 """
 
 from uslnet_core.reproduce.beyond import lessons, parts, steps, together
+from uslnet_core.reproduce.failures import FAILED, failures, failures_of
 from uslnet_core.reproduce.items import (
     ITEMS,
     figure_1,
@@ -23,12 +24,15 @@ from uslnet_core.reproduce.parts import encoders_table
 from uslnet_core.reproduce.teaching import RULES
 
 __all__ = [
+    "FAILED",
     "ITEMS",
     "RULES",
     "Lines",
     "Reproduced",
     "caption",
     "encoders_table",
+    "failures",
+    "failures_of",
     "figure_1",
     "figure_7",
     "figure_8",
