@@ -19,13 +19,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PATTERNS = ("*.md", "Makefile", "book/*.md", "book/*.yml", "notebooks/*.ipynb", "benchmarks/*.md")
+PATTERNS += ("uslnet_core/**/*.md", "uslnet_core/**/*.ipynb")
 CODE = ("uslnet_core", "tools", "tests", "benchmarks")
 
 #: American spellings that are British words, too, in another sense.
 BOTH = set("check checks disk disks draft drafts inquiry license meter meters practice program programs".split())
 BOTH |= {"story", "stories", "writable"}
 #: Titles of papers in quotation marks, and what libraries say: not ours to spell.
-NOT_OURS = re.compile(r'"[A-Z][^"\n]{20,}"|Error while serializing|LICENSE')
+NOT_OURS = re.compile(r'"[A-Z][^"\n]{20,}"|Error while serializing|Color mode|LICENSE')
 
 
 def american() -> dict[str, str]:
@@ -64,7 +65,7 @@ def prose(path: Path) -> str:
 
 def mixed(text: str, words: dict[str, str]) -> list[tuple[str, str]]:
     """Find American words in prose, each with what to write instead; ``name:`` in a docstring is a name."""
-    found = re.findall(r"(?<![\w.'-])[A-Za-z]+(?![\w(=:]|\.\w)", NOT_OURS.sub("", text))
+    found = re.findall(r"(?<![\w.'-])[A-Za-z]+(?![\w(=:-]|\.\w)", NOT_OURS.sub("", text))
     return sorted({(word, words[word.lower()]) for word in found if word.lower() in words and word.lower() not in BOTH})
 
 

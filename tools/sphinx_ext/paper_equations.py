@@ -16,7 +16,7 @@ from sphinx.util import logging
 logger = logging.getLogger(__name__)
 
 TAG = re.compile(r"\s*\\tag\{([^}]*)\}")
-MENTION = re.compile(r"\b[Ee]quations? (\d+)(?: (?:to|and) \d+|–\d+)?\b")
+MENTION = re.compile(r"\bequations? (\d+)(?: (?:to|and) \d+|–\d+)?\b", re.IGNORECASE)
 
 
 def number(app: Sphinx, doctree: nodes.document) -> None:
