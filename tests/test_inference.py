@@ -276,6 +276,15 @@ def test_out_is_a_file(tmp_path, predictor, picture):
         segment_files([tmp_path / "a.png"], tmp_path / "out", predictor)
 
 
+def test_masks_of_others_are_not_overwritten(tmp_path, predictor, picture):
+    picture().save(tmp_path / "a.png")
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "a.png").write_bytes(b"an expert's")
+    with pytest.raises(DataError, match="Choose another --out"):
+        segment_files([tmp_path / "a.png"], tmp_path, predictor)
+    assert (tmp_path / "masks" / "a.png").read_bytes() == b"an expert's"
+
+
 def test_a_full_disk_halfway_leaves_whole_files_only(tmp_path, predictor, picture, monkeypatch):
     for name in "abc":
         picture().save(tmp_path / f"{name}.png")

@@ -54,6 +54,14 @@ def test_masks_that_lie_beside_are_held_against_the_predictions(folder):
     assert lost.empty and "DIC" in lost
 
 
+def test_results_that_lie_beside_the_images_are_not_their_truth(tmp_path):
+    save(np.zeros((20, 30, 3), dtype=np.uint8), tmp_path / "a.png")
+    save(np.full((20, 30), 255, dtype=np.uint8), tmp_path / "masks" / "a.png")
+    table = pd.DataFrame({"file": ["a.png"], "mask": ["masks/a.png"]})
+    assert pipeline.score_files(table, tmp_path, tmp_path).empty, "a prediction held against itself"
+    assert len(pipeline.score_files(table.assign(mask="../masks/a.png"), tmp_path, tmp_path / "out")) == 1
+
+
 def test_one_file_has_no_masks_beside_it(folder):
     place, table = folder
     assert pipeline.score_files(table, place / "in" / "a.png", place / "out").empty

@@ -147,6 +147,7 @@ FACT = {"level": "one", "in": "t"}
         ([YES, YES, FACT], "holds"),
         ([YES, NO], "holds in part"),
         ([YES, NONE], "holds in part"),
+        ([NO, NONE], "does not hold"),
         ([NO, NO, FACT], "does not hold"),
         ([NONE, FACT], "not tried here"),
         ([FACT], "drawn or built"),

@@ -46,12 +46,13 @@ class Screen:
     before: tuple[str, ...] = ()
 
 
+PHONE = {"width": 400, "height": 800, "theme": "dark", "scale": 1.5}
 SCREENS = (
     Screen("front", "intro.html", height=800),
-    Screen("split", "notebooks/04_uncertainty_module.html", at="#fig-04-split"),
+    Screen("split", "notebooks/04_uncertainty_module.html", at="[data-explorer='split']"),
     Screen("past", "past_the_paper.html", at="figure:has(img[src*='steps-outlines'])"),
     Screen("items", "paper_item_by_item.html", at="#do-the-claims-hold", theme="dark"),
-    Screen("phone", "intro.html", at=".method-picture", width=400, height=800, theme="dark", scale=1.5),
+    Screen("phone", "notebooks/04_uncertainty_module.html", at="[data-explorer='paint']", **PHONE),
 )
 
 

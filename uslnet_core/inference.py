@@ -189,9 +189,15 @@ def segment_files(
         so on.
 
     Raises:
-        DataError: nothing to segment, no image could be read, ``strict`` and one could not, or the disk is full.
+        DataError: nothing to segment, no image could be read, ``strict`` and one could not, ``out`` has masks that
+            no earlier call lists, or the disk is full.
     """
     files = find_images(paths, out)
+    if (out / "masks").is_dir() and any((out / "masks").iterdir()) and not (out / "segmentation.csv").exists():
+        raise DataError(
+            f"{out / 'masks'} holds files that no finished call of this command lists: perhaps the masks of an expert. "
+            "Choose another --out, so that none of them is overwritten."
+        )
     room = out / f".{os.getpid()}-room"  # kept free for the table, in case the disk fills up
     rows: list[dict[str, object]] = []
     names: set[str] = set()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from uslnet_core import explorers
 from uslnet_core.config import UncertaintyConfig, configure
@@ -58,8 +60,8 @@ def test_two_explorers_of_a_page_have_keys_of_their_own():
 
 
 def test_a_title_can_end_no_script():
-    page = explorers.explore_split(IMAGES[:1], MAPS[:1], titles=["</script><b>&"]).html()
-    assert page.count("</script>") == 2 and "</script><b>" not in page
+    page = explorers.explore_split(IMAGES[:1], MAPS[:1], titles=["</script><b><!--<script>&"]).html()
+    assert page.count("</script>") == page.count("<script") == 2 and "<b>" not in page and "<!--" not in page
 
 
 def test_every_script_is_part_of_an_explorer():
@@ -82,7 +84,10 @@ def test_maps_and_rules_arrive_as_they_are():
 
 def test_float_images_are_rounded_not_cut():
     bright = np.full((1, 3, 16, 16), 0.999, dtype=np.float32)
-    assert explorers.explore_split(bright, MAPS[:1]).data["items"][0]["picture"].startswith("data:image/jpeg;base64,")
+    url = explorers.explore_split(bright, MAPS[:1]).data["items"][0]["picture"]
+    kind, _, text = url.partition(";base64,")
+    assert kind == "data:image/jpeg"
+    assert np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))).min() == 255
 
 
 @pytest.mark.parametrize(

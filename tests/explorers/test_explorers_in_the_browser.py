@@ -202,6 +202,8 @@ def test_the_split_follows_its_sliders(shown):
     high.fill("0.5")
     page.get_by_label("how far out").fill("0.05")
     assert "left out" not in page.locator(".usl-told").inner_text(), "a disc in the middle stays"
+    page.get_by_label("how far out").fill("0.02")  # its centroid lies half a pixel from (16, 16) in both directions
+    assert "left out: too far" in page.locator(".usl-told").inner_text()
 
 
 def test_a_choice_of_image_changes_everything(shown):
@@ -254,7 +256,7 @@ def test_pixels_of_the_loss_can_be_clicked(shown):
     first = page.locator("button.usl-cell").first
     first.click()
     first.click()
-    assert "label lesion" in first.get_attribute("aria-label") or "uncertain" in first.get_attribute("aria-label")
+    assert "label lesion" in first.get_attribute("aria-label"), "background, uncertain, lesion"
     for k in range(16):
         cell = page.locator("button.usl-cell").nth(k)
         cell.click()
@@ -271,6 +273,8 @@ def test_iterations_slide_and_play(shown):
     page.get_by_role("slider").fill("2")
     assert "100 % certain, 100 % foreground. 100 % changed" in told.inner_text()
     page.get_by_role("button", name="Play").click()
+    page.get_by_role("button", name="Stop").wait_for()
+    assert told.inner_text().startswith("iteration 0"), "it plays from the beginning"
     page.wait_for_function("document.querySelector('.usl-told').textContent.startsWith('iteration 2')")
     page.get_by_role("button", name="Play").wait_for()  # it says Stop until it has played
 

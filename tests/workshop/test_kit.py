@@ -140,6 +140,9 @@ def test_timetables_add_up_and_name_exercises_that_there_are():
     numbers = {int(each.path.stem[:2]) for each in exercises()}
     sums = [sum(int(n) for n in re.findall(r"^\| (\d+) \|", part, re.MULTILINE)) for part in text.split("\n**")]
     assert sums[0] == 90 and sums[1] == 4 * 60 and sums[2] == 8 * 60
+    minutes = {each.path.stem[:2]: each.minutes for each in exercises()}
+    for slot, demanded in re.findall(r"^\| (\d+) \| exercises? ([^|:,]*(?:, \d\d[^|:,]*)*)", text, re.MULTILINE):
+        assert sum(minutes[n] for n in re.findall(r"\d\d", demanded)) <= int(slot), (slot, demanded)
     told = re.findall(r"exercises? (\d\d(?:(?:, | and | or |: )\d\d)*)|exercise: (\d\d)", text)
     assert {int(n) for group in told for one in group for n in re.findall(r"\d\d", one)} <= numbers and told
 

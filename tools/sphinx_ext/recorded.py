@@ -211,7 +211,8 @@ def judge(item: dict[str, Any]) -> tuple[str, list[str]]:
     found = [next(CHECKS[key] for key in check if key in CHECKS)(check) for check in item.get("checks", [])]
     outcomes = {outcome for outcome, _ in found if outcome}
     verdicts = {frozenset(): DRAWN, frozenset({YES}): HOLDS, frozenset({NO}): NOT, frozenset({MISSING}): UNTRIED}
-    return verdicts.get(frozenset(outcomes), IN_PART), [sentence for _, sentence in found]
+    otherwise = IN_PART if YES in outcomes else NOT  # some did not hold, and the others were not tried
+    return verdicts.get(frozenset(outcomes), otherwise), [sentence for _, sentence in found]
 
 
 def anchor(item: dict[str, Any]) -> str:

@@ -55,8 +55,8 @@ class Explorer:
 
     def html(self) -> str:
         """Give the explorer as a piece of a page: style, data and script, nothing from elsewhere."""
-        # "</" would end the script element that the data stand in
-        data = json.dumps(self.data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+        # "</" or "<!--" would end, or swallow, what the data stand in
+        data = json.dumps(self.data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
         key = hashlib.sha256(f"{self.kind} {self.title} {data}".encode()).hexdigest()[:10]
         start = _START % {"selector": json.dumps(f'.usl-explorer[data-key="{key}"]')}
         title = html.escape(self.title)

@@ -187,7 +187,7 @@ def explore_curtain(
     height, width = _one_size([*itertools.chain(*of_models.values()), *(masks or ())], "masks")
     if told is None:
         told = {name: [f"{name}: {one.mean():.0%} of the image" for one in each] for name, each in of_models.items()}
-    if list(told) != list(of_models) or any(len(each) != len(pictures) for each in told.values()):
+    if set(told) != set(of_models) or any(len(each) != len(pictures) for each in told.values()):
         raise DataError(f"`told` needs a sentence for each of {len(pictures)} images and each of {list(of_models)}.")
     items = [
         {

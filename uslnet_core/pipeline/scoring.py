@@ -209,12 +209,13 @@ def score_files(table: pd.DataFrame, images: Path, out: Path) -> pd.DataFrame:
 
     Returns:
         A row an image with a mask: file, ACC, DIC, JAC, SEN, SPE, PRE in [0, 1]; no row where there are none. A mask
-        of another size than its image is left out.
+        of another size than its image is left out, and so are the results themselves, where they lie beside the images.
     """
     rows, results = [], table.dropna(subset=["mask"]).set_index("file")["mask"]
     names = {key: str(path.relative_to(images)) for key, path in own_images(images)} if images.is_dir() else {}
+    own = (out / "masks").resolve()
     for source in mask_sources("folder", images, "all") if names else []:
-        if (name := names[source.id]) in results:
+        if (name := names[source.id]) in results and own not in source.path.resolve().parents:
             truth, found = read_mask(source.path), read_mask(out / results[name])
             if truth.shape == found.shape:
                 rows.append({"file": name} | score(found[None], truth[None]).iloc[0].to_dict())

@@ -148,5 +148,5 @@ def listing(linked: bool = False) -> str:
     found = exercises()
     titles = {e: f"[{e.title}](#exercise-{e.path.stem[:2]})" if linked else e.title for e in found}
     rows = [f"| {e.path.stem[:2]} | {titles[e]} | {e.level} | {e.minutes} | {e.goal} | {e.after} |" for e in found]
-    head = "| | exercise | level | minutes | goal | after |\n| --- | --- | --- | --- | --- | --- |\n"
+    head = "| no. | exercise | level | minutes | goal | after |\n| --- | --- | --- | --- | --- | --- |\n"
     return head + "\n".join(rows) + "\n"

@@ -157,6 +157,8 @@ def add_book(target: KitFolder, kit: Kit) -> None:
     if kit.root is None:
         kit.missing.append("the book and its chapters: make the kit from the project's folder")
         return
+    for name in ("method.svg", "method-narrow.svg"):  # chapter 0 shows them
+        target.put(f"book/assets/{name}", kit.root / "book" / "assets" / name)
     html = kit.root / "_build" / "html"
     if (html / "index.html").is_file():
         kit.lines.append(f"book/: {target.copy_tree(html, 'book')} files, opens from disk at book/index.html")

@@ -20,7 +20,7 @@ const fresh = (what) => `usl-${what}-${Date.now().toString(36)}-${++counted}`;
 /** A labelled slider with its value beside it; `change(value)` is called at every move. */
 export function slider(label, { min, max, step, value, show = (v) => v.toFixed(2) }, change) {
   const id = fresh("slider");
-  const told = make("output", { for: id });
+  const told = make("output", { for: id, "aria-live": "off" }); // the slider says its value itself
   const input = make("input", { type: "range", id, min, max, step });
   const set = (v) => {
     input.value = v;

@@ -70,10 +70,13 @@ export function mount(el, data) {
     draw();
   });
 
+  let asked = 0;
   async function show(k) {
+    const mine = ++asked;
     original.src = items[k].picture;
     original.alt = items[k].title;
     const { data: rgba, width } = await pixelsOf(items[k].picture);
+    if (mine !== asked) return; // another image was chosen meanwhile
     const values = new Float32Array(3 * width * width);
     values.forEach((_, at) => { values[at] = rgba[4 * Math.floor(at / 3) + at % 3] / 255; });
     picture = { data: values, side: width };

@@ -27,8 +27,15 @@ def kind():
     return "linux-arm" if name == "linux" and platform.machine() in ("aarch64", "arm64") else name
 
 
+def with_python(version):
+    """Say how this computer calls a version of Python."""
+    return f"py -{version}" if os.name == "nt" else f"python{version}"
+
+
 def choose():
     """Choose what to install, and from where: the wheelhouse, or a package index."""
+    if sys.platform == "darwin" and platform.machine() == "x86_64":
+        sys.exit("This Mac has an Intel chip, for which there is no current torch. Share a laptop with somebody.")
     setting = json.loads((HERE / "set_up.json").read_text(encoding="utf-8"))
     mine = "{}.{}".format(*sys.version_info)
     listed = HERE / "wheelhouse" / f"requirements-{kind()}.txt"
@@ -37,7 +44,7 @@ def choose():
         if mine not in pythons:
             sys.exit(
                 f"This is Python {mine}, and the wheelhouse is for {' or '.join(pythons)}. Install one of "
-                f"those, and start this script with it, for example:  python{pythons[0]} set_up.py"
+                f"those, and start this script with it, for example:  {with_python(pythons[0])} set_up.py"
             )
         print("Installing from the wheelhouse, with no network.", flush=True)
         return ["--no-index", "--find-links", HERE / "wheelhouse"], listed, setting["wheel"]
