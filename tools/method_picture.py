@@ -164,7 +164,7 @@ def words(
 def link(chapter: int, what: str, drawn: str) -> str:
     """Make a link of what is drawn."""
     page = f"../../notebooks/{CHAPTERS[chapter]}.ipynb"
-    return f'  <a href="{page}" aria-label="{what}: chapter {chapter}">\n    {drawn}\n  </a>\n'
+    return f'  <a href="{page}"><title>{what}: chapter {chapter}</title>\n    {drawn}\n  </a>\n'
 
 
 def badge(chapter: int, x: float, y: float) -> str:

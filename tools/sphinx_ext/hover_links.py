@@ -213,6 +213,10 @@ def explain(app: Sphinx, doctree: nodes.document, page: str) -> None:
     if not hasattr(app, "_hover_seen"):
         app._hover_seen = {}
     app._hover_seen[page] = seen
+    if any(
+        'class="math' in meaning.text for meaning in seen.values()
+    ):  # then a page without a formula of its own needs MathJax
+        app.env.get_domain("math").data["has_equations"][page] = True
 
 
 # --- what the page carries -------------------------------------------------------------------------------------------

@@ -34,6 +34,12 @@ THEME = {
     ),
 }
 EMPTY = re.compile(r"<th((?:\s[^>]*)?)>(?:\s|&nbsp;)*</th>")
+# only on the page of workshops: the boxes of a checklist, which nobody can tick in a page
+CHECKLIST = {
+    '<input class="task-list-item-checkbox" disabled="disabled" type="checkbox">': (
+        '<input class="task-list-item-checkbox" disabled="disabled" type="checkbox" aria-label="to do">'
+    )
+}
 # only on the page of references: a role that was taken out of the standard, on what is in a list
 REFERENCES = {'role="doc-biblioentry"': 'role="listitem"'}
 
@@ -58,12 +64,12 @@ def mend(app: Sphinx, exception: Exception | None) -> None:
     """Mend the written pages."""
     if exception is not None or app.builder.name != "html":
         return
-    unused = {**THEME, **REFERENCES}
+    unused = {**THEME, **CHECKLIST, **REFERENCES}
     for path in Path(app.outdir).rglob("*.html"):
         if "_static" in path.relative_to(app.outdir).parts:
             continue
         text = before = path.read_text(encoding="utf-8")
-        for old, new in {**THEME, **REFERENCES}.items():
+        for old, new in {**THEME, **CHECKLIST, **REFERENCES}.items():
             if old in text:
                 unused.pop(old, None)
                 text = text.replace(old, new)

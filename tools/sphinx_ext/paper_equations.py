@@ -15,6 +15,7 @@ from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
 
+ITEMS = "paper_item_by_item"  # names every equation, and says itself where each of them is
 TAG = re.compile(r"\s*\\tag\{([^}]*)\}")
 MENTION = re.compile(r"\bequations? (\d+)(?: (?:to|and) \d+|–\d+)?\b", re.IGNORECASE)
 
@@ -40,7 +41,7 @@ def number(app: Sphinx, doctree: nodes.document) -> None:
 
 def link(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Lead the first mention of each numbered equation on a page to `notation`, where all of them stand."""
-    if page in LEFT_ALONE:
+    if page in LEFT_ALONE or page == ITEMS:
         return
     equations = app.env.get_domain("math").equations
     places = {
