@@ -59,6 +59,7 @@ def test_results_that_lie_beside_the_images_are_not_their_truth(tmp_path):
     save(np.full((20, 30), 255, dtype=np.uint8), tmp_path / "masks" / "a.png")
     table = pd.DataFrame({"file": ["a.png"], "mask": ["masks/a.png"]})
     assert pipeline.score_files(table, tmp_path, tmp_path).empty, "a prediction held against itself"
+    (tmp_path / "out").mkdir()
     assert len(pipeline.score_files(table.assign(mask="../masks/a.png"), tmp_path, tmp_path / "out")) == 1
 
 

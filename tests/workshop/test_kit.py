@@ -173,7 +173,9 @@ def test_the_set_up_script_runs_alone_and_says_what_is_missing(tmp_path):
 def test_from_the_project_come_book_chapters_and_set_up(tmp_path, monkeypatch):
     project = tmp_path / "project"
     (project / "notebooks").mkdir(parents=True), (project / "_build" / "html").mkdir(parents=True)
-    for name in ("_config.yml", "notebooks/00_a.ipynb", "_build/html/index.html", "_build/html/.buildinfo"):
+    (project / "book" / "assets").mkdir(parents=True)
+    pictures = [f"book/assets/{name}" for name in ("method.svg", "method-narrow.svg")]
+    for name in ("_config.yml", "notebooks/00_a.ipynb", "_build/html/index.html", "_build/html/.buildinfo", *pictures):
         (project / name).write_text("{}")
     (project / "requirements.lock").write_text(LOCK.read_text(encoding="utf-8"))
 
@@ -195,7 +197,8 @@ def test_from_the_project_come_book_chapters_and_set_up(tmp_path, monkeypatch):
     monkeypatch.setattr(kit_module.wheels, "fetch", no_wheels)
     kit = make_kit(tmp_path / "kit", project, platforms=["windows"], pythons=["3.12"])
     assert {"set_up.py", "set_up.json", "requirements.txt", "START.html", "_config.yml"} <= set(names(kit.folder))
-    assert names(kit.folder / "book") == ["index.html"] and names(kit.folder / "notebooks") == ["00_a.ipynb"]
+    assert set(names(kit.folder)) >= {*pictures, "book/index.html", "notebooks/00_a.ipynb"}
+    assert not any("buildinfo" in name for name in names(kit.folder))
     assert any("slides" in line for line in kit.missing) and any("Windows" in line for line in kit.lines)
     with pytest.raises(DataError, match="no network"):
         make_kit(kit.folder, project, platforms=["mac"], pythons=["3.13"])
