@@ -1,5 +1,5 @@
 // Explorer: two models on one image, with a curtain between them.
-import { bytes, canvas, choice, make, onRim, paint, panel, slider, whichImage } from "./kit.js";
+import { bytes, canvas, choice, hang, make, onRim, paint, panel, slider, whichImage } from "./kit.js";
 
 const PREDICTION = [86, 180, 233, 255];
 const TRUTH = [255, 255, 255, 255];
@@ -69,13 +69,12 @@ export function mount(el, data) {
   });
   function show(k) {
     image = k;
-    picture.src = items[k].picture;
-    picture.alt = items[k].title;
+    hang(picture, items[k]);
     draw();
   }
 
   el.replaceChildren(
-    ...[whichImage(items.map((item) => item.title), show)].filter(Boolean),
+    ...whichImage(items, show),
     make("div", { class: "usl-panels usl-one" }, stage),
     make("div", { class: "usl-row" }, pull.el), told,
     make("div", { class: "usl-controls" }, pick("Left", 0), pick("Right", 1)));

@@ -1,5 +1,5 @@
 // Explorer: how the labels of an image change from one iteration of the refinement to the next.
-import { button, bytes, canvas, LABELS, make, onRim, paint, panel, percent, slider, whichImage } from "./kit.js";
+import { button, bytes, canvas, hang, LABELS, make, onRim, paint, panel, percent, slider, whichImage } from "./kit.js";
 
 const PACE = 900; // milliseconds an iteration, when it plays
 
@@ -57,13 +57,12 @@ export function mount(el, data) {
 
   function show(k) {
     image = k;
-    picture.src = items[k].picture;
-    picture.alt = items[k].title;
+    hang(picture, items[k]);
     draw();
   }
 
   el.replaceChildren(
-    ...[whichImage(items.map((item) => item.title), show)].filter(Boolean),
+    ...whichImage(items, show),
     make("div", { class: "usl-panels usl-two" },
       panel("the image, and what is called lesion (yellow)" + (truths.some(Boolean) ? "; the expert's outline (white)" : ""), picture, line),
       panel("the label that teaches", shown)),

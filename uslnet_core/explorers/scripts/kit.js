@@ -49,10 +49,17 @@ export function choice(label, options, value, change) {
   return group;
 }
 
-/** The choice among a few images; nothing where there is but one. */
-export function whichImage(titles, change) {
-  if (titles.length < 2) return null;
-  return choice("Image", Object.fromEntries(titles.map((title, k) => [k, title])), 0, (key) => change(Number(key)));
+/** The choice among a few images, as a list of elements; empty where there is but one. */
+export function whichImage(items, change) {
+  if (items.length < 2) return [];
+  const titles = Object.fromEntries(items.map((item, k) => [k, item.title]));
+  return [choice("Image", titles, 0, (key) => change(Number(key)))];
+}
+
+/** Show an item's image, with its title for those who do not see it. */
+export function hang(picture, item) {
+  picture.src = item.picture;
+  picture.alt = item.title;
 }
 
 /** A button. */

@@ -1,5 +1,5 @@
 // Explorer: the three-way split of real saliency maps, and what each rule of the uncertainty module does to it.
-import { canvas, cividis, floats, make, paint, panel, whichImage } from "./kit.js";
+import { canvas, cividis, floats, hang, make, paint, panel, whichImage } from "./kit.js";
 import { splitView } from "./splitview.js";
 
 /** data: {height, width, rules, items: [{title, picture (data URL), map (base64 of float32)}]}. */
@@ -13,8 +13,7 @@ export function mount(el, data) {
 
   function show(k) {
     shown = k;
-    picture.src = items[k].picture;
-    picture.alt = items[k].title;
+    hang(picture, items[k]);
     paint(saliency, (at) => cividis(maps[k][at]));
     view.update(maps[k]);
   }
@@ -22,7 +21,7 @@ export function mount(el, data) {
   const ofSaliency = panel("its saliency", saliency);
   ofSaliency.classList.add("usl-late"); // where there is room for two beside each other, the split is the second
   el.replaceChildren(
-    ...[whichImage(items.map((item) => item.title), show)].filter(Boolean),
+    ...whichImage(items, show),
     make("div", { class: "usl-panels" },
       panel("the image, its regions, and the ring in which a lesion must have its centre", picture, view.marks),
       ofSaliency,

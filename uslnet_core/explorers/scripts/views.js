@@ -1,6 +1,6 @@
 // Explorer: two random views of an image, drawn again at a click: what the encoder must learn to overlook.
 import { drawAmounts, stream, view } from "./augment.js";
-import { button, canvas, choice, make, paint, panel, percent, pixelsOf, slider, whichImage } from "./kit.js";
+import { button, canvas, choice, hang, make, paint, panel, percent, pixelsOf, slider, whichImage } from "./kit.js";
 
 const FRAMES = ["#E69F00", "#56B4E9"];
 
@@ -73,8 +73,7 @@ export function mount(el, data) {
   let asked = 0;
   async function show(k) {
     const mine = ++asked;
-    original.src = items[k].picture;
-    original.alt = items[k].title;
+    hang(original, items[k]);
     const { data: rgba, width } = await pixelsOf(items[k].picture);
     if (mine !== asked) return; // another image was chosen meanwhile
     const values = new Float32Array(3 * width * width);
@@ -88,7 +87,7 @@ export function mount(el, data) {
     draw();
   });
   el.replaceChildren(
-    ...[whichImage(items.map((item) => item.title), show)].filter(Boolean),
+    ...whichImage(items, show),
     make("div", { class: "usl-panels" },
       panel("the image, and the parts that are cut out", original, ...frames),
       ...views.map((each, k) => panel(
