@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
 import shutil
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -74,6 +76,20 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.fail(f"USLNET_DATA is {named!r}, which is not a folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def load_tool():
+    """Load a script of tools/ as a module: ``load_tool("screens")``."""
+
+    def load(name: str):
+        spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,12 +15,8 @@ needs_pages = pytest.mark.skipif(not (HTML / "intro.html").is_file(), reason="no
 
 
 @pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("method_picture", ROOT / "tools" / "method_picture.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["method_picture"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool):
+    return load_tool("method_picture")
 
 
 @pytest.fixture(params=["method.svg", "method-narrow.svg"])

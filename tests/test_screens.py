@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -17,12 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("screens", ROOT / "tools" / "screens.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["screens"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool):
+    return load_tool("screens")
 
 
 def test_five_screens_of_pages_that_are_there_each_small_and_of_its_size(tool):

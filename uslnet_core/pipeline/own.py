@@ -34,5 +34,4 @@ def learn_from_images(run: Run) -> Stage:
     learn_all_features(run)
     make_saliency(run)
     make_labels(run)
-    train_iteration(run, 0)
-    return refine(run)[-1]
+    return [train_iteration(run, 0), *refine(run)][-1]
