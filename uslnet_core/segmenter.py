@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -31,12 +33,16 @@ class Segmenter(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Segment images: (B, 3, S, S) float32 in [0, 1] to logits (B, S, S) float32."""
         height, width = images.shape[-2:]
-        quarter = (height // 4, width // 4)
-        maps = [
-            F.interpolate(lateral(m), quarter, mode="bilinear", align_corners=False)
-            for lateral, m in zip(self.lateral, self.encoder(images, self.stages), strict=True)
+        quarter = torch.Size((height // 4, width // 4))
+        sums: dict[torch.Size, Tensor] = {}  # of stages of one size: to add and then enlarge is to enlarge and then add
+        for lateral, stage in zip(self.lateral, self.encoder(images, self.stages), strict=True):
+            mapped, size = lateral(stage), stage.shape[-2:]
+            sums[size] = sums[size] + mapped if size in sums else mapped
+        enlarged = [
+            part if size == quarter else F.interpolate(part, quarter, mode="bilinear", align_corners=False)
+            for size, part in sums.items()
         ]
-        logits = self.readout(F.relu(torch.stack(maps).sum(0)))  # (B, 1, S/4, S/4)
+        logits = self.readout(F.relu(functools.reduce(torch.add, enlarged)))  # (B, 1, S/4, S/4)
         return F.interpolate(logits.float(), (height, width), mode="bilinear", align_corners=False)[:, 0]
 
 
