@@ -323,7 +323,7 @@ def blob(top: int, bottom: int, left: int, right: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("mask", "pieces", "unsure", "expected"),
+    ("mask", "pieces", "uncertain", "expected"),
     [
         (blob(30, 60, 30, 60), 1, 0.0, ""),
         (blob(0, 0, 0, 0), 0, 0.9, "no lesion found"),
@@ -331,11 +331,11 @@ def blob(top: int, bottom: int, left: int, right: int) -> np.ndarray:
         (blob(50, 52, 50, 52), 1, 0.0, "very small"),
         (blob(0, 30, 0, 30), 1, 0.0, "touches the border"),
         (blob(0, 30, 50, 53), 1, 0.0, ""),  # three pixels of the rim
-        (blob(30, 60, 30, 60), 3, 0.2, "3 pieces; unsure"),
+        (blob(30, 60, 30, 60), 3, 0.2, "3 pieces; uncertain"),
     ],
 )
-def test_what_makes_a_mask_doubtful(mask, pieces, unsure, expected):
-    assert warn(mask, pieces, unsure) == expected
+def test_what_makes_a_mask_doubtful(mask, pieces, uncertain, expected):
+    assert warn(mask, pieces, uncertain) == expected
 
 
 @pytest.mark.parametrize("side", [16, 64, 256, 399, 400, 900])

@@ -39,7 +39,7 @@ COLUMNS = [
     "height",
     "area_pixels",
     "area_share",
-    "unsure_share",
+    "uncertain_share",
     "pieces",
     "unsure",
     "eccentric",
@@ -128,13 +128,13 @@ def find_images(paths: Iterable[Path], out: Path | None = None) -> list[tuple[Pa
     return list(found.items())
 
 
-def warn(mask: np.ndarray, pieces: int, unsure: float) -> str:
-    """Say what makes a mask doubtful: nothing found, very large, at the border, in pieces, or unsure. Empty if nothing.
+def warn(mask: np.ndarray, pieces: int, uncertain: float) -> str:
+    """Say what makes a mask doubtful: found nothing, very large, at the border, in pieces, uncertain. Empty if nothing.
 
     Args:
         mask: (H, W) bool.
         pieces: its connected pieces.
-        unsure: share of the pixels with a probability between 0.35 and 0.65.
+        uncertain: share of the pixels with a probability between 0.35 and 0.65.
     """
     if not mask.any():
         return "no lesion found"
@@ -148,8 +148,8 @@ def warn(mask: np.ndarray, pieces: int, unsure: float) -> str:
         doubts.append("touches the border")
     if pieces > 1:
         doubts.append(f"{pieces} pieces")
-    if unsure > 0.1:
-        doubts.append("unsure")
+    if uncertain > 0.1:
+        doubts.append("uncertain")
     return "; ".join(doubts)
 
 
@@ -184,9 +184,9 @@ def segment_files(
 
     Returns:
         A row an image: file, mask, overlay, width, height (pixels), area_pixels, area_share (of the image),
-        unsure_share, pieces; unsure, eccentric and small, as :func:`uslnet_core.gallery.doubts` has them, doubt, the
-        largest of these, and doubt_by, which one it is; warning. The same by doubt, as pages: ``gallery-1.html`` and
-        so on.
+        uncertain_share (of the image, with a probability between 0.35 and 0.65), pieces; unsure, eccentric and small,
+        as :func:`uslnet_core.gallery.doubts` has them, doubt, the largest of these, and doubt_by, which one it is;
+        warning. The same by doubt, as pages: ``gallery-1.html`` and so on.
 
     Raises:
         DataError: nothing to segment, no image could be read, ``strict`` and one could not, ``out`` has masks that
@@ -242,7 +242,7 @@ def segment_one(image: np.ndarray, name: str, out: Path, predictor: Predictor) -
     probability = predictor.probability(image)
     mask = probability > predictor.threshold
     pieces = int(ndimage.label(mask, structure=np.ones((3, 3)))[1])
-    unsure = float(((probability >= 0.35) & (probability <= 0.65)).mean())
+    uncertain = float(((probability >= 0.35) & (probability <= 0.65)).mean())
     doubtful = doubts_of(mask, probability)
     most = max(doubtful, key=doubtful.__getitem__)
     mask_file, overlay_file = Path("masks") / f"{name}.png", Path("overlays") / f"{name}.jpg"
@@ -256,12 +256,12 @@ def segment_one(image: np.ndarray, name: str, out: Path, predictor: Predictor) -
         "height": image.shape[0],
         "area_pixels": int(mask.sum()),
         "area_share": round(float(mask.mean()), 5),
-        "unsure_share": round(unsure, 5),
+        "uncertain_share": round(uncertain, 5),
         "pieces": pieces,
         **{name: round(value, 4) for name, value in doubtful.items()},
         "doubt": round(doubtful[most], 4),
         "doubt_by": most,
-        "warning": "; ".join(filter(None, [warn(mask, pieces, unsure), warn_of_image(image, predictor.size)])),
+        "warning": "; ".join(filter(None, [warn(mask, pieces, uncertain), warn_of_image(image, predictor.size)])),
     }
 
 

@@ -6,10 +6,9 @@ import io
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import nbformat
 from PIL import Image
@@ -189,21 +188,24 @@ def add_packages(target: KitFolder, kit: Kit, platforms: Sequence[str], pythons:
         old.unlink()
     own = wheels.build_own(folder, kit.root)
     target.put("requirements.txt", wheels.needed_anywhere(wheels.read_lock(lock), pythons[0]))
-    before = in_wheelhouse(kit.folder)
-    setting: dict[str, Any] = {
-        "pythons": before | dict.fromkeys(platforms, list(pythons)),
-        "wheel": f"wheelhouse/{own.name}",
-    }
-    target.put("set_up.json", json.dumps(setting, indent=1) + "\n")
+    there = in_wheelhouse(kit.folder)
     target.put("set_up.py", GUIDE / "set_up.py")
-    for name in platforms:
+    target.put("set_up.json", setting_of(own, there))
+    for name in platforms:  # a platform is named once its wheels are there
         wheels.fetch(folder, lock, wheels.PLATFORMS[name], list(pythons), cpu_torch=cpu_torch)
-    if not setting["pythons"]:
+        there = there | {name: list(pythons)}
+        target.put("set_up.json", setting_of(own, there))
+    if not there:
         kit.missing.append("a wheelhouse: laptops will ask a package index (give --platform to have one)")
-    for name, versions in setting["pythons"].items():
+    for name, versions in there.items():
         kit.lines.append(f"wheelhouse: {wheels.PLATFORMS[name].title}, Python {', '.join(versions)}")
     size = sum(path.stat().st_size for path in folder.iterdir())
     kit.lines.append(f"wheelhouse/: {size / 1e9:.2f} GB")
+
+
+def setting_of(own: Path, pythons: Mapping[str, list[str]]) -> str:
+    """Write what ``set_up.py`` reads: the project's wheel, and the Pythons that the wheelhouse is for, by platform."""
+    return json.dumps({"pythons": dict(pythons), "wheel": f"wheelhouse/{own.name}"}, indent=1) + "\n"
 
 
 def add_pages(target: KitFolder, kit: Kit) -> None:

@@ -60,13 +60,13 @@ class KitFolder:
                 self.written[name] = digest
                 return
             if present != self.written.get(name):
-                self.kept.append(name)
+                self.kept += [name] if name not in self.kept else []
                 target = target.with_name(f"{target.name}.new")
         target.parent.mkdir(parents=True, exist_ok=True)
         half = target.with_name(f".{target.name}.half")
         half.write_bytes(data)
         os.replace(half, target)
-        if not self.kept or self.kept[-1] != name:
+        if name not in self.kept:
             self.written[name] = digest
 
     def copy_tree(self, source: Path, name: str) -> int:
