@@ -48,8 +48,11 @@ def _images(root):
 def test_masks_that_lie_beside_are_held_against_the_predictions(folder):
     place, table = folder
     scores = pipeline.score_files(table, place / "in", place / "out").set_index("file")
-    assert len(scores) == 2 and "a.png" in scores.index, "a misfit and what has no mask are left out"
-    assert scores["DIC"].tolist() == pytest.approx([2 * 10 / 25] * 2)
+    scored = scores[scores["note"] == ""]
+    assert len(scored) == 2 and "a.png" in scored.index, "what has no mask is left out"
+    assert scored["DIC"].tolist() == pytest.approx([2 * 10 / 25] * 2)
+    misfit = scores[scores["note"] != ""]
+    assert len(misfit) == 1 and misfit["DIC"].isna().all() and "pixels, its image" in misfit["note"].item()
     lost = pipeline.score_files(table.assign(mask=None), place / "in", place / "out")
     assert lost.empty and "DIC" in lost
 
@@ -74,3 +77,11 @@ def test_a_handful_of_images_is_refused_before_anything_is_learnt(folder):
     with pytest.raises(DataError, match=f"4 images are too few to learn from: expected {FEWEST}"):
         pipeline.learn_from_images(run)
     assert not (run.folder / "02-contrastive").exists()
+
+
+def test_a_mask_that_cannot_be_read_is_named_and_the_others_are_scored(folder):
+    place, table = folder
+    (place / "in" / "a_mask.png").write_text("no image")
+    scores = pipeline.score_files(table, place / "in", place / "out").set_index("file")
+    assert "a_mask.png" in scores.loc["a.png", "note"] and np.isnan(scores.loc["a.png", "DIC"])
+    assert (scores["note"] == "").sum() == 1, "the other one has its score"

@@ -15,7 +15,7 @@ from uslnet_core.data.images import ImageSet
 from uslnet_core.data.layouts import own_images
 from uslnet_core.data.masks import MaskSet, MaskSource, mask_sources, read_mask, write_masks
 from uslnet_core.data.registry import DATASETS
-from uslnet_core.errors import RunError
+from uslnet_core.errors import DataError, RunError
 from uslnet_core.evaluation import METRICS, counts, score, summarise
 from uslnet_core.pipeline.features import fabric_of
 from uslnet_core.pipeline.images import (
@@ -208,15 +208,26 @@ def score_files(table: pd.DataFrame, images: Path, out: Path) -> pd.DataFrame:
         out: the folder of the results.
 
     Returns:
-        A row an image with a mask: file, ACC, DIC, JAC, SEN, SPE, PRE in [0, 1]; no row where there are none. A mask
-        of another size than its image is left out, and so are the results themselves, where they lie beside the images.
+        A row an image with a mask: file; ACC, DIC, JAC, SEN, SPE, PRE in [0, 1]; note, why it has no scores (the mask
+        cannot be read, or has another size than its image), or empty. No row where there are no masks, and none for
+        the results themselves, where they lie beside the images.
     """
     rows, results = [], table.dropna(subset=["mask"]).set_index("file")["mask"]
     names = {key: str(path.relative_to(images)) for key, path in own_images(images)} if images.is_dir() else {}
     own = (out / "masks").resolve()
     for source in mask_sources("folder", images, "all") if names else []:
         if (name := names[source.id]) in results and own not in source.path.resolve().parents:
-            truth, found = read_mask(source.path), read_mask(out / results[name])
-            if truth.shape == found.shape:
-                rows.append({"file": name} | score(found[None], truth[None]).iloc[0].to_dict())
-    return pd.DataFrame(rows, columns=["file", *METRICS])
+            rows.append({"file": name} | score_file(source.path, out / results[name]))
+    return pd.DataFrame(rows, columns=["file", *METRICS, "note"])
+
+
+def score_file(truth: Path, found: Path) -> dict[str, Any]:
+    """Score one mask's file by another: metrics and an empty note, or a note alone that says why there are none."""
+    try:
+        expected, mask = read_mask(truth), read_mask(found)
+    except DataError as error:
+        return {"note": str(error)}
+    if expected.shape != mask.shape:
+        height, width = expected.shape
+        return {"note": f"{truth.name} has {width} × {height} pixels, its image {mask.shape[1]} × {mask.shape[0]}"}
+    return score(mask[None], expected[None]).iloc[0].to_dict() | {"note": ""}
