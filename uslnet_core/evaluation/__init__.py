@@ -37,7 +37,7 @@ from uslnet_core.evaluation.masks import (
     score,
 )
 from uslnet_core.evaluation.paper import comparison, reported
-from uslnet_core.evaluation.seeds import over_seeds, scores_by_seed, seed_average, spread_text
+from uslnet_core.evaluation.seeds import over_seeds, same_images, scores_by_seed, seed_average, spread_text
 
 __all__ = [
     "COUNTS",
@@ -68,6 +68,7 @@ __all__ = [
     "paired_difference",
     "pooled",
     "reported",
+    "same_images",
     "score",
     "scores_by_seed",
     "seed_average",

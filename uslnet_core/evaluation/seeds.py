@@ -127,6 +127,18 @@ def over_seeds(
     return pd.concat(parts, ignore_index=True)
 
 
+def same_images(per_image_by_seed: Mapping[int, pd.DataFrame]) -> bool:
+    """Tell whether every id means the same image with every seed; synthetic images are drawn by it.
+
+    Args:
+        per_image_by_seed: As in `scores_by_seed`.
+
+    Raises:
+        DataError: As in `scores_by_seed`.
+    """
+    return all(_same_images(trainings) for trainings in _by_model(per_image_by_seed).values())
+
+
 def spread_text(row: pd.Series | Mapping[str, float], *, average: str = "mean") -> str:
     """Write a score with its spread over seeds, in percent: ``68.3 ± 0.6 (3 seeds)``.
 

@@ -54,9 +54,9 @@ def table_8(lines: Lines, *, complete: bool = True) -> Reproduced:
     found = models_table(lines, stages, 8, mapping, order=order)
     if "differences" in found.tables:
         found.tables["differences"] = with_changes(found.tables["differences"], lines, stages)
-    seed, per_image = next(iter(scores_of(stages).items()))
-    truth = pipeline.load_masks(lines[seed], pipeline.score_split(lines[seed]))
-    found.tables["by lesion"] = dice_by_lesion(per_image, truth)
+    line = lines[next(iter(stages))]
+    truth = pipeline.load_masks(line, pipeline.score_split(line))
+    found.tables["by lesion"] = dice_by_lesion(scores_of(stages), truth)
     return found
 
 

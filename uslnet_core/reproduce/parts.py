@@ -12,7 +12,7 @@ from uslnet_core import figures, pipeline
 from uslnet_core.data.images import ImageSet
 from uslnet_core.data.masks import MaskSet
 from uslnet_core.errors import DataError
-from uslnet_core.evaluation import by_frame, by_size, cut_by_frame
+from uslnet_core.evaluation import by_frame, by_size, cut_by_frame, same_images, seed_average
 from uslnet_core.pipeline.saliency import MAIN
 from uslnet_core.reproduce.layout import masks_by_model, rows_of, scores_of
 from uslnet_core.runs import Run
@@ -21,13 +21,20 @@ from uslnet_core.stages import Stage
 HEALTH = {"loss / uniform level": "share", "top1": "top1"} | {n: n for n in ("alignment", "uniformity", "spread")}
 
 
-def dice_by_lesion(per_image: pd.DataFrame, masks: MaskSet) -> pd.DataFrame:
-    """Lay out Dice by quarter of lesion size, and for lesions inside and cut by the frame: a row a model, percent."""
-    sizes = by_size(per_image)
+def dice_by_lesion(per_image: Mapping[int, pd.DataFrame], masks: MaskSet) -> pd.DataFrame:
+    """Lay out Dice by quarter of lesion size, and for lesions inside and cut by the frame: a row a model, percent.
+
+    Args:
+        per_image: scores by seed; their means, if all seeds have scored the same images, else the first seed's.
+        masks: the first seed's truth.
+    """
+    scores = per_image if same_images(per_image) else dict([next(iter(per_image.items()))])
+    per_image, truth = seed_average(scores), masks.select(masks.scored_ids)
+    sizes = by_size(per_image, dict(zip(masks.scored_ids, truth.mean(axis=(1, 2)), strict=True)))
     sizes["lesions"] = [
         f"{row.size} ({row.area_low:.0%} to {row.area_high:.0%})" for row in sizes.itertuples(name="Row")
     ]
-    places = by_frame(per_image, dict(zip(masks.scored_ids, cut_by_frame(masks.select(masks.scored_ids)), strict=True)))
+    places = by_frame(per_image, dict(zip(masks.scored_ids, cut_by_frame(truth), strict=True)))
     places["lesions"] = [f"{row.place} ({row.n_images} images)" for row in places.itertuples()]
     parts = pd.concat([sizes, places])
     columns, models = list(dict.fromkeys(parts["lesions"])), list(dict.fromkeys(parts["model"]))
