@@ -45,7 +45,7 @@ def labels_known(lines: Lines, stages: Mapping[int, Stage]) -> pd.DataFrame:
 def labels_table(known: pd.DataFrame) -> pd.DataFrame:
     """Lay out :func:`labels_known` as texts."""
     shares = known.drop(columns=["seed", "iteration"])
-    texts = shares.map(lambda share: "–" if pd.isna(share) else f"{100 * share:.1f} %")
+    texts = shares.map(in_percent)
     texts.insert(0, "labels of iteration", known["iteration"].astype(str))
     texts.insert(0, "seed", known["seed"].astype(str))
     return texts[[column for column in texts if column != RIGHT] + [column for column in texts if column == RIGHT]]
@@ -76,4 +76,11 @@ def stopping_table(lines: Lines, stages: Mapping[int, Stage]) -> pd.DataFrame:
 def rules_table(plus: Run) -> pd.DataFrame:
     """Say how right labels are under each of the :data:`RULES`, on the training images' masks. For analysis."""
     saliency, truth = labelled(plus)
-    return label_variants(saliency, truth, RULES, plus.config.uncertainty.model_dump())
+    table = label_variants(saliency, truth, RULES, plus.config.uncertainty.model_dump())
+    shares = table.select_dtypes("float").columns
+    return table.assign(**table[shares].map(in_percent))
+
+
+def in_percent(share: float) -> str:
+    """Write a share as text: ``94.5 %``, or a dash where there is none."""
+    return "–" if pd.isna(share) else f"{100 * share:.1f} %"
