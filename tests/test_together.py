@@ -34,6 +34,7 @@ def test_an_ensemble_is_the_mean_of_its_members_maps(lines):
         assert np.array_equal(masks[f"iteration 1, seed {seed}"], maps[seed] > 0.5)
     assert np.array_equal(masks["iteration 1, all together"], np.mean(maps, axis=0, dtype=np.float64) > 0.5)
     assert (maps[0] != maps[1]).any()
+    assert "seeds 0, 1 ·" in reproduce.caption(lines, found.stages)  # one table, and two trainings in it
     gains = found.tables["differences"]
     assert list(gains["model"]) == [f"{name}, all together" for name in names]
     assert list(gains["minus"]) == [f"{name}, a seed alone" for name in names]

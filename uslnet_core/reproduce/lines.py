@@ -89,14 +89,15 @@ def caption(lines: Lines, stages: Mapping[int, Stage], part: str | None = "") ->
         line = pipeline.plus_of(line, share=False)
     config, trained = line.config, pipeline.train_split(line)
     count = line.open(f"01-data/images/{trained}").manifest.facts["images"]
-    size, seeds = pipeline.image_size(line), ", ".join(map(str, stages))
+    trainings = list(lines if stage.name.startswith("tables/together/") else stages)
+    size, seeds = pipeline.image_size(line), ", ".join(map(str, trainings))
     device = line.open(f"02-contrastive/{pipeline.main_encoders(line)[0]}").manifest.device
     scored = f"scored on {config.dataset}-{part}" if part else f"scored on {scored_on(line)}"
     scored = scored if part is not None else "nothing is scored"
     text = (
         f"trained on {count} images of {config.dataset}-{trained}, no masks · {scored} · "
         f"{size} × {size} pixels · {config.profile} profile, {pipeline.learnt(line)} · {maps_in_words(line)} · "
-        f"{'seed' if len(stages) == 1 else 'seeds'} {seeds}{' (single run)' if len(stages) == 1 else ''} · "
+        f"{'seed' if len(trainings) == 1 else 'seeds'} {seeds}{' (single run)' if len(trainings) == 1 else ''} · "
         f"{device} · {stage.manifest.made_at[:10]}"
     )
     told = config.dataset == "synthetic" or config.profile == "quick"
