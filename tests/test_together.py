@@ -25,7 +25,10 @@ def test_an_ensemble_is_the_mean_of_its_members_maps(lines):
     assert stage is not None and stage.origin == "reused"
     names = [*(f"iteration {k}" for k in range(2)), "student"]
     rows = list(stage.manifest.facts["rows"])
-    assert rows == [f"{name}, {who}" for name in names for who in ("seed 0", "seed 1", "all together")]
+    expected = [f"{name}, {who}" for name in names for who in ("seed 0", "seed 1", "all together")]
+    helped = "iteration 1, all together, eight views, compact"
+    expected.insert(expected.index("student, seed 0"), helped)
+    assert rows == expected
     masks = dict(zip(pd.read_csv(stage / "models.csv")["model"], np.load(stage / "predictions.npy"), strict=True))
     plus = {seed: pipeline.plus_of(line, share=False) for seed, line in lines.items()}
     segmenters = [pipeline.load_segmenter(each.open("05-segmenter/iteration-1")) for each in plus.values()]
@@ -36,8 +39,10 @@ def test_an_ensemble_is_the_mean_of_its_members_maps(lines):
     assert (maps[0] != maps[1]).any()
     assert "seeds 0, 1 ·" in reproduce.caption(lines, found.stages)  # one table, and two trainings in it
     gains = found.tables["differences"]
-    assert list(gains["model"]) == [f"{name}, all together" for name in names]
-    assert list(gains["minus"]) == [f"{name}, a seed alone" for name in names]
+    assert list(gains["model"]) == [*(f"{name}, all together" for name in names[:2]), helped, "student, all together"]
+    assert list(gains["minus"]) == [
+        f"{name}, a seed alone" for name in ("iteration 0", *["iteration 1"] * 2, "student")
+    ]
     dice = pd.read_csv(stage / "per_image.csv").query("size != 'native'").groupby("model")["DIC"].mean() * 100
     gain = dice["student, all together"] - (dice["student, seed 0"] + dice["student, seed 1"]) / 2
     assert gains["Dice points"].iloc[-1].replace("−", "-").startswith(f"{gain:+.1f}")

@@ -140,7 +140,9 @@ def together(lines: Lines, *, complete: bool = True) -> Reproduced:
     alone = per_image[single.notna()].assign(model=single[single.notna()] + ", a seed alone")
     mean = alone.groupby(["model", "id"], as_index=False, sort=False)[list(METRICS)].mean()
     both = {seed: pd.concat([mean, per_image[single.isna()]])}
-    pairs = [(each.replace(", a seed alone", f", {TOGETHER}"), each) for each in mean["model"].unique()]
+    each_alone = {each.removesuffix(", a seed alone"): each for each in mean["model"].unique()}
+    ensembles = per_image.loc[single.isna(), "model"].unique()
+    pairs = [(each, each_alone[each.partition(f", {TOGETHER}")[0]]) for each in ensembles]
     if (gains := differences(both, pairs)) is not None:
         found.tables["differences"] = gains
     return found
