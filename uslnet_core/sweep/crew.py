@@ -72,7 +72,12 @@ def open_client(scheduler: str, crew: Crew) -> Iterator[Client]:
         ) from None
     if not scheduler:
         # Memory is in the kernels, which dask does not see: how many fit was chosen before, and no limit is set.
-        local = {"n_workers": crew.workers, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
+        local = {
+            "n_workers": crew.workers,
+            "threads_per_worker": 1,
+            "memory_limit": 0,
+            "dashboard_address": "127.0.0.1:0",
+        }
         quiet = {"distributed.admin.log-format": "%(message)s", "logging.distributed": "critical"}
         with dask.config.set(quiet), LocalCluster(**local, processes=True, silence_logs=50) as cluster:
             with Client(cluster, set_as_default=False) as client:
@@ -111,8 +116,8 @@ def check_workers(client: Client, places: list[Path]) -> None:
         answers = client.run(probe, [str(place) for place in places])
     except Exception as error:  # whatever a worker without the package says
         raise RunError(
-            f"A worker of the cluster cannot import uslnet_core: {type(error).__name__}: {error}. Start workers in this "
-            "project's environment."
+            f"A worker of the cluster cannot import uslnet_core: {type(error).__name__}: {error}. Start workers in "
+            "this project's environment."
         ) from None
     for worker, answer in answers.items():
         if answer["version"] != __version__:
@@ -121,8 +126,8 @@ def check_workers(client: Client, places: list[Path]) -> None:
             )
         if answer["missing"]:
             raise RunError(
-                f"Worker {worker} does not see {', '.join(answer['missing'])}. All workers need the project, the runs and "
-                "the data at the same places, for example on a shared disk."
+                f"Worker {worker} does not see {', '.join(answer['missing'])}. All workers need the project, the runs "
+                "and the data at the same places, for example on a shared disk."
             )
 
 

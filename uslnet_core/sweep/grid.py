@@ -138,7 +138,7 @@ def cell_name(values: dict[str, Any]) -> str:
 
 
 def word(value: Any) -> str:
-    """Write a value in letters, digits and ``. + - _``; what had to be changed gets a mark that tells it from others."""
+    """Write a value in letters, digits and ``. + - _``; what had to be changed gets a mark that keeps it apart."""
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, list):

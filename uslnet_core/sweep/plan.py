@@ -1,4 +1,4 @@
-"""What a sweep does: each cell a chain of notebooks, and what several cells have in common a step that is taken once."""
+"""What a sweep does: each cell is a chain of notebooks, and what several cells have in common is done once."""
 
 from __future__ import annotations
 
