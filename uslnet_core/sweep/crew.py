@@ -72,12 +72,8 @@ def open_client(scheduler: str, crew: Crew) -> Iterator[Client]:
         ) from None
     if not scheduler:
         # Memory is in the kernels, which dask does not see: how many fit was chosen before, and no limit is set.
-        local = {
-            "n_workers": crew.workers,
-            "threads_per_worker": 1,
-            "memory_limit": 0,
-            "dashboard_address": "127.0.0.1:0",
-        }
+        local = {"n_workers": crew.workers, "threads_per_worker": 1, "memory_limit": 0}
+        local |= {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}  # nothing that others can reach
         quiet = {"distributed.admin.log-format": "%(message)s", "logging.distributed": "critical"}
         with dask.config.set(quiet), LocalCluster(**local, processes=True, silence_logs=50) as cluster:
             with Client(cluster, set_as_default=False) as client:

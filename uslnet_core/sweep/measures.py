@@ -40,7 +40,7 @@ def tabulate(plan: Plan, outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
         spent = [each.record["seconds"] for each in own if each and each.record and each.record["cell"] == cell.name]
         row["minutes"] = round(sum(spent) / 60, 2)
         row["error"] = first_lines(failed.error) if failed else ""
-        folder = plan.run_of(cell)
+        folder = plan.runs[cell.name]
         row["run"] = folder.name if folder.is_dir() else ""
         rows.append(row | (measure(folder, plan.numbers) if whole else {}))
     return pd.DataFrame(rows)

@@ -25,6 +25,7 @@ class Plan:
         steps: by key; each stands after those that it stands on.
         chains: keys of each cell's steps, by its name.
         taken: numbers of the notebooks whose stages are taken from the run that is swept, by cell.
+        runs: folder of each cell's own run, by cell.
         folder: of the sweep: records, table, picture.
     """
 
@@ -33,12 +34,8 @@ class Plan:
     steps: dict[str, Step]
     chains: dict[str, tuple[str, ...]]
     taken: dict[str, list[str]]
+    runs: dict[str, Path]
     folder: Path
-
-    def run_of(self, cell: Cell) -> Path:
-        """Name the folder of a cell's own run."""
-        common = self.steps[self.chains[cell.name][-1]].job["common"]
-        return book.open_run(**common | {"name": name_of(common["name"], self.numbers, cell)}).folder
 
 
 def chain(numbers: list[str]) -> list[str]:
@@ -80,7 +77,7 @@ def make_plan(
         device: auto, cpu or gpu.
     """
     steps: dict[str, Step] = {}
-    chains, taken = {}, {}
+    chains, taken, runs = {}, {}, {}
     hashes = {number: file_hash(available[number]) for number in chain(numbers)}
     for cell in cells:
         own = common | {"seed": cell.seed}
@@ -88,11 +85,12 @@ def make_plan(
         given, stages = take_over(base, cell, numbers)
         left = [number for number in chain(numbers) if number not in given]
         keys: list[str] = []
+        name = name_of(common["name"], numbers, cell)
+        runs[cell.name] = book.open_run(**own | {"name": name}).folder
         settings = [{k: own[k] for k in ("dataset", "profile", "data", "seed", "method")}, cell.encoders, stages]
         for number in left:
             values = cell.extra.get(number, {})
             key = digest([keys[-1:] or settings, number, hashes[number], values])
-            name = name_of(common["name"], numbers, cell)
             job = {
                 "key": key,
                 "number": number,
@@ -109,7 +107,7 @@ def make_plan(
             steps.setdefault(key, Step(key, number, cell.name, tuple(keys), job))
             keys.append(key)
         chains[cell.name], taken[cell.name] = tuple(keys), given
-    return Plan(cells, numbers, steps, chains, taken, folder)
+    return Plan(cells, numbers, steps, chains, taken, runs, folder)
 
 
 def take_over(base: Run, cell: Cell, numbers: list[str]) -> tuple[list[str], dict[str, str]]:
