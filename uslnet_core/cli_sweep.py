@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,24 +70,27 @@ def sweep(
     began, total = time.monotonic(), len(plan.steps)
     places = [book.project_root(), Path(common["runs"]), folder, *([base.data] if base.data else [])]
     files = {key: work.progress_file(folder, key) for key in left}
+    titles = {key: f"{step.number}  {step.cell}" for key, step in left.items()}
+    target = Path(out_folder) if out_folder else folder
     try:
-        with SweepView({key: f"{step.number}  {step.cell}" for key, step in left.items()}, files, total) as view:
-            with crews.open_client(scheduler, chosen) if left else nullcontext() as client:
-                if left:
+        with SweepView(titles, files, total) as view:
+
+            def tell(step: Any, outcome: Outcome) -> None:
+                outcomes[step.key] = outcome
+                took = f"{outcome.record['seconds']:.1f} s" if outcome.record else "failed"
+                view.ended(step.key, f"{titles[step.key]}  {took}", bool(outcome.record))
+
+            if left:
+                with crews.open_client(scheduler, chosen) as client:
                     crews.check_workers(client, places)
-
-                def tell(step: Any, outcome: Outcome) -> None:
-                    outcomes[step.key] = outcome
-                    seconds = f"{outcome.record['seconds']:.1f} s" if outcome.record else "failed"
-                    view.ended(step.key, f"{step.number}  {step.cell}  {seconds}", bool(outcome.record))
-
-                if left:
                     outcomes |= crews.carry_out(
                         left, client, work.take_step, environment=threads, retries=retries, tell=tell
                     )
-    finally:  # after Ctrl-C, too: what is there is shown, and the same command goes on from it
-        failed = conclude(plan, outcomes, Path(out_folder) if out_folder else folder)
-        out.print(f"{time.monotonic() - began:.0f} s")
+    except KeyboardInterrupt:
+        conclude(plan, outcomes, target)
+        raise
+    failed = conclude(plan, outcomes, target)
+    out.print(f"{time.monotonic() - began:.0f} s")
     if failed:
         raise typer.Exit(1)
 

@@ -142,7 +142,9 @@ class SweepView:
     def __init__(self, titles: dict[str, str], files: dict[str, Path], total: int) -> None:
         self.titles, self.files, self.total = titles, files, total
         self.open, self.failed, self.began = set(titles), 0, time.monotonic()
-        self.live = Live(get_renderable=self.render, console=err, refresh_per_second=2, transient=True)
+        # What is printed meanwhile goes above the lines that move; where it goes to a file, it still does.
+        look = {"refresh_per_second": 2, "transient": True, "redirect_stdout": out.is_terminal}
+        self.live = Live(get_renderable=self.render, console=err, **look)
 
     def __enter__(self) -> SweepView:
         if err.is_terminal:

@@ -6,6 +6,7 @@ attempts are counted here, and no result stays in a worker's memory, where it wo
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,7 +64,6 @@ def open_client(scheduler: str, crew: Crew) -> Iterator[Client]:
         RunError: the cluster has no worker.
     """
     try:
-        import dask
         from distributed import Client, LocalCluster
     except ImportError:
         raise ConfigError(
@@ -74,8 +74,7 @@ def open_client(scheduler: str, crew: Crew) -> Iterator[Client]:
         # Memory is in the kernels, which dask does not see: how many fit was chosen before, and no limit is set.
         local = {"n_workers": crew.workers, "threads_per_worker": 1, "memory_limit": 0}
         local |= {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}  # nothing that others can reach
-        quiet = {"distributed.admin.log-format": "%(message)s", "logging.distributed": "critical"}
-        with dask.config.set(quiet), LocalCluster(**local, processes=True, silence_logs=50) as cluster:
+        with LocalCluster(**local, processes=True, silence_logs=logging.CRITICAL) as cluster:
             with Client(cluster, set_as_default=False) as client:
                 yield client
         return
