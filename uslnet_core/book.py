@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,8 @@ from uslnet_core.compute import Progress
 from uslnet_core.config import configure
 from uslnet_core.data.registry import DATASETS
 from uslnet_core.errors import ConfigError, RunError, USLNetError
+from uslnet_core.parameters import read_parameters
+from uslnet_core.reporting import FileProgress, LiveProgress
 from uslnet_core.runs import Run, begin_name
 
 PROGRESS_FILE = "USLNET_PROGRESS_FILE"  # where a kernel that the command line started reports its progress
@@ -47,7 +48,16 @@ READS = {
 
 
 class NotebookError(USLNetError):
-    """A notebook stopped; the message says which, where, and why."""
+    """A notebook stopped; the message says which, where, and why.
+
+    Args:
+        message: for the user.
+        settled: the notebook itself says that it cannot go on like this, so that the same again ends the same.
+    """
+
+    def __init__(self, message: str, *, settled: bool = False) -> None:
+        super().__init__(message)
+        self.settled = settled
 
 
 # --- where things are ------------------------------------------------------------------------------------------------
@@ -120,7 +130,7 @@ def open_run(
     device = {"device": os.environ.get(DEVICE)}
     sections["compute"] = device | (sections.get("compute") or {})
     config = configure(profile, dataset=dataset, seed=seed, method=method, **sections)
-    if name and not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+    if name and not re.fullmatch(r"[A-Za-z0-9_.=,+-]+", name):  # = , + are for the cells of a sweep
         raise ConfigError(f"name {name!r} becomes part of a folder's name: use letters, digits, '-', '_' and '.' only.")
     root, all_runs = project_root(), runs_folder(runs)
     source = None if dataset == "synthetic" else data_folder(data)
@@ -133,6 +143,21 @@ def open_run(
         raise ConfigError(f"name {name!r} begins as the folders of --method usl-plus do: choose another.")
     folder = all_runs / "-".join(filter(None, [begin_name(config), name]))
     return Run(folder, config, source, reporter(), options, weights=weights_folder())
+
+
+def common_parameters(
+    dataset: str, profile: str, data: str, seed: int, name: str, runs: str, method: str = "usl-net"
+) -> dict[str, Any]:
+    """Collect the parameters that all notebooks share; folders become absolute, since kernels run elsewhere."""
+    return {
+        "dataset": dataset,
+        "profile": profile,
+        "data": str(data_folder(data)),
+        "seed": seed,
+        "name": name,
+        "runs": str(runs_folder(runs)),
+        "method": method,
+    }
 
 
 def method_picture() -> Any:
@@ -157,49 +182,6 @@ def reporter() -> Progress:
     if file := os.environ.get(PROGRESS_FILE):
         return FileProgress(Path(file))
     return LiveProgress()
-
-
-class FileProgress:
-    """Writes progress to a small file, at most five times a second, for another process to show."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.last = path, 0.0
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """Report ``done`` of ``total``."""
-        now = time.monotonic()
-        if now - self.last > 0.2 or done == total:
-            self.last = now
-            fresh = self.path.with_suffix(".new")
-            with suppress(OSError):  # being read just now, or the disk is full: no reason to stop a training
-                fresh.write_text(json.dumps({"what": what, "done": done, "total": total}), encoding="utf-8")
-                fresh.replace(self.path)
-
-
-class LiveProgress:
-    """Shows one line under the running cell and takes it away at the end, so that saved notebooks hold no bar."""
-
-    def __init__(self) -> None:
-        self.handle, self.last, self.start, self.what = None, 0.0, 0.0, ""
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """Report ``done`` of ``total``."""
-        from IPython import get_ipython
-        from IPython.display import DisplayHandle
-
-        if get_ipython() is None:
-            return
-        now = time.monotonic()
-        if what != self.what or done <= 1:
-            self.what, self.start, self.last = what, now, now  # nothing is shown for work under a second
-        if self.handle is None and now - self.last > 1:
-            self.handle = DisplayHandle()
-            self.handle.display({"text/plain": ""}, raw=True)
-        if self.handle is not None and (now - self.last > 1 or done == total):
-            self.last = now
-            left = (now - self.start) / done * (total - done)
-            text = "" if done == total else f"{what}: {done} of {total}, {left:.0f} s left"
-            self.handle.update({"text/plain": text}, raw=True)
 
 
 # --- execution -------------------------------------------------------------------------------------------------------
@@ -244,6 +226,29 @@ def missing_inputs(run: Run, number: str, iterations: int | None = None) -> list
         if not made_by(run, before, iterations) <= whole:
             needed |= {*missing_inputs(run, before, iterations), before}
     return sorted(needed)
+
+
+def hand_on(
+    notebook: Path, common: Mapping[str, Any], extra: Mapping[str, Any], device: str, progress: Path
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Sort what a notebook is given into values of its parameters cell and variables of its kernel.
+
+    Folders reach the kernel by its environment, so that no published page names a folder of this machine.
+
+    Args:
+        notebook: the notebook.
+        common: values for the parameters that all notebooks share.
+        extra: further values, already checked.
+        device: auto, cpu or gpu.
+        progress: the file in which the kernel reports its progress.
+
+    Returns:
+        Values and environment, as :func:`execute` takes them.
+    """
+    known = read_parameters(notebook)
+    shared = {k: "" if k in ("data", "runs") else v for k, v in common.items() if k in known}
+    environment = {DEVICE: device, DATA: common["data"], RUNS: common["runs"], PROGRESS_FILE: str(progress)}
+    return shared | dict(extra), environment
 
 
 def execute(notebook: Path, output: Path, parameters: Mapping[str, Any], environment: Mapping[str, str]) -> float:
@@ -291,7 +296,8 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, Any], environ
         name = error.ename.split(".")[-1]
         reason = error.evalue if name in known else f"{name}: {error.evalue}"
         raise NotebookError(
-            f"Notebook {notebook.stem} stopped: {reason}\nThe executed copy, with the traceback: {failed}"
+            f"Notebook {notebook.stem} stopped: {reason}\nThe executed copy, with the traceback: {failed}",
+            settled=name in known,
         ) from None
     finally:
         for name, value in before.items():

@@ -14,6 +14,7 @@ import typer
 from uslnet_core import __version__, parameters
 from uslnet_core.cli_data import Data, data_app
 from uslnet_core.cli_reproduce import reproduce
+from uslnet_core.cli_sweep import sweep
 from uslnet_core.cli_weights import weights_app
 from uslnet_core.cli_workshop import slides, workshop_app
 from uslnet_core.config import check_choice
@@ -34,6 +35,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 app.add_typer(workshop_app, name="workshop")
 app.command()(reproduce)
+app.command()(sweep)
 app.command()(slides)
 
 Dataset = Annotated[str, typer.Option(help="synthetic, isic2017, isic2018, ph2 or folder")]
@@ -80,8 +82,7 @@ def run_notebooks(
 
     Args:
         numbers: notebook numbers.
-        common: values for the parameters that all notebooks share; the folders among them reach the kernels by their
-            environment, so that no published page names a folder of this machine.
+        common: values for the parameters that all notebooks share.
         extra: further values by notebook number, already checked.
         device: auto, cpu or gpu, for the kernels.
 
@@ -93,20 +94,17 @@ def run_notebooks(
     root = book.project_root()
     notebooks = book.find_notebooks(root)
     run = book.open_run(**common)
-    environment = {book.DEVICE: device, book.DATA: common["data"], book.RUNS: common["runs"]}
     rows = []
     for number in numbers:
         notebook = notebooks[number]
-        known = parameters.read_parameters(notebook)
-        shared = {k: "" if k in ("data", "runs") else v for k, v in common.items() if k in known}
-        values = shared | extra.get(number, {})
         executed = run.folder / "notebooks" / notebook.name
         progress_file = run.folder / f".progress-{os.getpid()}.json"
+        values, environment = book.hand_on(notebook, common, extra.get(number, {}), device, progress_file)
         began = time.time()
         if not err.is_terminal:  # where no bar moves, say what is being worked on
             out.print(f"{notebook.stem} …")
         with watch(progress_file):
-            seconds = book.execute(notebook, executed, values, {**environment, book.PROGRESS_FILE: str(progress_file)})
+            seconds = book.execute(notebook, executed, values, environment)
         parts = stages_since(run.folder, number, began)
         said = [f"{word} {', '.join(stage.name for stage in stages)}" for word, stages in parts.items() if stages]
         out.print(f"{notebook.stem:32s} {seconds:7.1f} s   {'; '.join(said)}")
@@ -141,23 +139,6 @@ def check_data_folder(run: Run) -> None:
         need_folder(run.config.dataset, run.data)
 
 
-def common_parameters(
-    dataset: str, profile: str, data: str, seed: int, name: str, runs: str, method: str = "usl-net"
-) -> dict[str, Any]:
-    """Collect the parameters that all notebooks share; folders become absolute, since kernels run elsewhere."""
-    from uslnet_core.book import data_folder, runs_folder
-
-    return {
-        "dataset": dataset,
-        "profile": profile,
-        "data": str(data_folder(data)),
-        "seed": seed,
-        "name": name,
-        "runs": str(runs_folder(runs)),
-        "method": method,
-    }
-
-
 @app.command()
 def book(
     dataset: Dataset = "synthetic",
@@ -176,7 +157,7 @@ def book(
     check_choice("device", device, ("auto", "cpu", "gpu"))
     start = time.monotonic()
     root = books.project_root()
-    common = common_parameters(dataset, profile, data, seed, name, runs)
+    common = books.common_parameters(dataset, profile, data, seed, name, runs)
     run = books.open_run(**common)
     check_data_folder(run)
     out.print(f"Run {run.folder.name}: {dataset} images, profile {profile}, seed {seed}")
@@ -222,14 +203,9 @@ def run(
     if strict:
         extra.setdefault("01", {})["strict"] = True
         numbers = sorted({"01", *numbers})  # what is there may have been made without files that could not be read
-    common = common_parameters(dataset, profile, data, seed, name, runs, method)
+    common = books.common_parameters(dataset, profile, data, seed, name, runs, method)
     parameters.check_method(method, numbers, available)
-    if init := extra.get("02", {}).get("init"):  # kernels run in another folder
-        extra["02"]["init"] = parameters.absolute_start(init)
-    encoders = next((extra[n]["encoders"] for n in ("02", "03") if extra.get(n, {}).get("encoders")), None)
-    if encoders:  # which encoders there are is the run's affair: both chapters get it, also if one is made as an input
-        for number in ("02", "03"):
-            extra.setdefault(number, {}).update(parameters.known_to(available[number], {"encoders": encoders}))
+    encoders = parameters.settle(extra, available)
     target = books.open_run(**common, encoders=tuple(encoders) if encoders else None)
     check_data_folder(target)
     made_with = base_seed(target.folder, [seed])
@@ -352,7 +328,7 @@ def record(
     from uslnet_core import book as books
     from uslnet_core.record import record as keep
 
-    run = books.open_run(**common_parameters(dataset, profile, data, seed, name, runs, method))
+    run = books.open_run(**books.common_parameters(dataset, profile, data, seed, name, runs, method))
     out.print(f"Recorded: {keep(run, books.project_root() / 'book' / 'results')}")
 
 

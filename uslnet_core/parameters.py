@@ -153,3 +153,24 @@ def absolute_start(init: str) -> str:
         return str(Path(init).resolve())
     layout, colon, rest = init.partition(":")
     return f"{layout}{colon}{Path(rest).resolve()}" if Path(rest).is_file() else init
+
+
+def settle(extra: dict[str, dict[str, Any]], available: Mapping[str, Path]) -> list[str] | None:
+    """Bring checked values into the form that all notebooks agree on, in place.
+
+    Which encoders there are is the run's affair, so chapters 2 and 3 both get them, also if one of the two is made as
+    an input; and a start that is a file gets its whole path, since kernels run in another folder.
+
+    Args:
+        extra: values by notebook number, as :func:`check_parameters` gives them.
+        available: the notebooks by number.
+
+    Returns:
+        The encoders, where some are given.
+    """
+    if init := extra.get("02", {}).get("init"):
+        extra["02"]["init"] = absolute_start(init)
+    encoders = next((extra[n]["encoders"] for n in ("02", "03") if extra.get(n, {}).get("encoders")), None)
+    for number in ("02", "03") if encoders else ():
+        extra.setdefault(number, {}).update(known_to(available[number], {"encoders": encoders}))
+    return encoders

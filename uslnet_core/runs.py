@@ -1,7 +1,7 @@
 """Runs: stages that are whole or absent, and are made again only when what they were made from changed.
 
 A stage is reused when its key still matches and its files are unchanged (:mod:`uslnet_core.stages`). It is written to
-a temporary folder that is renamed when it is whole.
+a temporary folder that is renamed when it is whole, under a lock: of several processes that want it, one makes it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from uslnet_core.compute import Progress, peak_memory, quiet
 from uslnet_core.config import Config
 from uslnet_core.errors import RunError
 from uslnet_core.folders import clear_leftovers, explain_os_error, link_or_copy, replace_folder
+from uslnet_core.locks import held
 from uslnet_core.stages import (
     FORMAT,
     MANIFEST,
@@ -115,6 +116,7 @@ class Run:
             return present
         fresh, target = self._fresh(stage.name), self.folder / stage.name
         try:
+            shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
             link_stage(stage, fresh)
             replace_folder(fresh, target)
@@ -167,7 +169,7 @@ class Run:
         device: str = "cpu",
         keeper: DiskKeeper | None = None,
     ) -> Stage:
-        """Reuse a stage that still holds, or make it.
+        """Reuse a stage that still holds, or make it; where another process makes it just now, wait and share it.
 
         Args:
             name: the stage.
@@ -190,10 +192,10 @@ class Run:
         present = read_stage(self.folder, name)
         if present and present.manifest.key == key:
             return present
-        shared = self._find_elsewhere(name, key)
-        target = self.folder / name
-        fresh = self._fresh(name)
-        try:
+        target, fresh = self.folder / name, self._fresh(name)
+
+        def build() -> str:
+            shared = self._find_elsewhere(name, key)
             clear_leftovers(self.folder)
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
@@ -228,6 +230,14 @@ class Run:
                 (fresh / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
                 origin = "made"
             replace_folder(fresh, target)
+            return origin
+
+        try:
+            with held(self._lock(name, key), lambda: self.progress(f"{name}: another process makes it", 0, 1)):
+                present = read_stage(self.folder, name)  # it may have been made while this process waited
+                if present and present.manifest.key == key:
+                    return present
+                origin = build()
         except Exception as error:
             explain_os_error(error, target)
             raise
@@ -242,6 +252,10 @@ class Run:
     def _fresh(self, name: str) -> Path:
         """Name the temporary folder in which this process makes a stage."""
         return self.folder / f".{name.replace('/', '-')}.{platform.node()}.{os.getpid()}.tmp"
+
+    def _lock(self, name: str, key: str) -> Path:
+        """Name the lock of one stage with one key: all runs beside this one share it, so that it is made once."""
+        return self.folder.parent / f".{name.replace('/', '-')}.{key[:16]}.lock"
 
     def _find_elsewhere(self, name: str, key: str) -> Stage | None:
         """Find the same stage in a run beside this one, so that runs which share stages make them once."""

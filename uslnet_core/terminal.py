@@ -1,4 +1,4 @@
-"""What the user sees on the terminal: two consoles, progress bars, and the state of a run as a table."""
+"""What the user sees on the terminal: two consoles, progress bars, and the state of a run or a sweep as a table."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -118,3 +120,56 @@ def stage_table(folder: Path) -> Group:
         took, memory = f"{manifest.seconds:.0f}", gibibytes(manifest.peak_memory)
         table.add_row(name, made, took, memory, manifest.device, read, state)
     return Group(table, *notes) if stages or notes else Group(f"{folder.name}: nothing made yet")
+
+
+def as_rows(rows: list[tuple[str, ...]], heads: tuple[str, ...], most: int = 60) -> list[Table | str]:
+    """Lay rows of text out as a plain table; of many rows, the first."""
+    table = Table(*heads, box=None, pad_edge=False)
+    for row in rows[:most]:
+        table.add_row(*(Text(each) for each in row))
+    return [table, f"… and {len(rows) - most} rows more."] if len(rows) > most else [table]
+
+
+class SweepView:
+    """Shows how far a sweep is: on a terminal a line for all and one for each step under way, elsewhere a line a step.
+
+    Args:
+        titles: what each step is called, by its key.
+        files: where each step says how far it is, by its key; a file is there while its step is under way.
+        total: steps of the whole sweep, those that were done before among them.
+    """
+
+    def __init__(self, titles: dict[str, str], files: dict[str, Path], total: int) -> None:
+        self.titles, self.files, self.total = titles, files, total
+        self.open, self.failed, self.began = set(titles), 0, time.monotonic()
+        # What is printed meanwhile goes above the lines that move; where it goes to a file, it still does.
+        look = {"refresh_per_second": 2, "transient": True, "redirect_stdout": out.is_terminal}
+        self.live = Live(get_renderable=self.render, console=err, **look)
+
+    def __enter__(self) -> SweepView:
+        if err.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if err.is_terminal:
+            self.live.stop()
+
+    def ended(self, key: str, text: str, well: bool) -> None:
+        """Be told that a step has ended."""
+        self.open.discard(key)
+        self.failed += not well
+        out.print(f"{text}  ({self.total - len(self.open)} of {self.total})")
+
+    def render(self) -> Group:
+        """Draw the state: all steps, then those under way."""
+        done, spent = len(self.titles) - len(self.open), time.monotonic() - self.began
+        left = f", about {spent / done * len(self.open) / 60:.0f} min left" if done else ""
+        failed = f", {self.failed} failed" if self.failed else ""
+        lines = [Text(f"{self.total - len(self.open)} of {self.total} notebooks{failed}, {spent / 60:.0f} min{left}")]
+        for key in sorted(self.open, key=self.titles.get):
+            with suppress(OSError, ValueError):  # not begun, or just being replaced
+                at = json.loads(self.files[key].read_text(encoding="utf-8"))
+                far = f"{at['what']}: {at['done']} of {at['total']}" if at["what"] else ""
+                lines.append(Text(f"  {self.titles[key]}  {far}"))
+        return Group(ProgressBar(total=self.total, completed=self.total - len(self.open), width=40), *lines)

@@ -47,6 +47,7 @@ from uslnet_core.figures.style import (
     style,
     use_style,
 )
+from uslnet_core.figures.sweeps import sweep_plot
 from uslnet_core.figures.tables import table
 
 __all__ = [
@@ -86,6 +87,7 @@ __all__ = [
     "spread_plot",
     "style",
     "summary_plot",
+    "sweep_plot",
     "table",
     "three_way",
     "threshold_plot",
