@@ -9,8 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from uslnet_core.gallery import PER_PAGE, by_doubt, doubts, left_from_before, write_gallery
-from uslnet_core.inference import warn_of_image
+from uslnet_core.gallery import PER_PAGE, by_doubt, left_from_before, unsure_pixels, write_gallery
+from uslnet_core.gallery import doubts as doubts_of
+from uslnet_core.mask_report import is_grey, warn_of_image
+
+
+def doubts(mask, probability):
+    return doubts_of(mask, unsure_pixels(probability))
 
 
 def blob(top, bottom, left, right):
@@ -47,6 +52,16 @@ def test_tiny_and_grey_images_are_warned_of():
     assert warn_of_image(colour, 128) == "" and warn_of_image(grey, 128) == "grey, and colour was learnt"
     assert warn_of_image(colour[:30], 128) == "tiny, 90 × 30 pixels"
     assert warn_of_image(grey[:30], 128) == "tiny, 90 × 30 pixels; grey, and colour was learnt"
+
+
+def test_one_coloured_pixel_in_any_row_is_no_grey_image():
+    image = np.full((130, 50, 3), 90, dtype=np.uint8)
+    for row in (0, 63, 64, 129):
+        for channel in range(3):
+            for value, grey in ((94, True), (95, False), (86, True), (85, False)):
+                one = image.copy()
+                one[row, 7, channel] = value
+                assert is_grey(one) is grey
 
 
 def table_of(names, doubt) -> pd.DataFrame:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import errno
+import threading
+import time
+import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +14,14 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from scipy import ndimage
 
 from uslnet_core import inference
+from uslnet_core.ahead import at_most
 from uslnet_core.encoder import Encoder
 from uslnet_core.errors import DataError, RunError
-from uslnet_core.inference import (
-    COLUMNS,
-    Predictor,
-    draw_overlay,
-    find_images,
-    segment_files,
-    unique_name,
-    warn,
-    write_whole,
-)
+from uslnet_core.inference import COLUMNS, Predictor, find_images, segment_files, unique_name, write_whole
+from uslnet_core.mask_report import OUTLINE, draw_overlay, warn
 from uslnet_core.pipeline import last_segmenter
 from uslnet_core.segmenter import Segmenter, predict
 
@@ -302,9 +300,108 @@ def test_a_full_disk_halfway_leaves_whole_files_only(tmp_path, predictor, pictur
 
     monkeypatch.setattr(inference, "write_whole", full)
     with pytest.raises(DataError, match="No space left"):
-        segment_files([tmp_path], tmp_path / "out", predictor)
+        segment_files([tmp_path], tmp_path / "out", predictor, workers=1)
     assert everything(tmp_path / "out") == ["masks/a.png", "overlays/a.jpg", "overlays/b.jpg", "segmentation.csv"]
     assert list(pd.read_csv(tmp_path / "out" / "segmentation.csv")["file"]) == ["a.png"]
+
+
+@pytest.mark.parametrize("failing", [1, 4, 7])
+def test_a_full_disk_with_many_threads_leaves_no_mask_that_the_table_does_not_list(
+    tmp_path, predictor, picture, monkeypatch, failing
+):
+    for name in "abcdefgh":
+        picture().save(tmp_path / f"{name}.png")
+    real = inference.write_whole
+
+    def full(target, write):
+        def fails(path):
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        real(target, fails if target.name == f"{'abcdefgh'[failing]}.png" else write)
+
+    monkeypatch.setattr(inference, "write_whole", full)
+    with pytest.raises(DataError, match="No space left"):
+        segment_files([tmp_path], tmp_path / "out", predictor, workers=4)
+    masks = [path.stem for path in (tmp_path / "out").glob("masks/*")]
+    listed = pd.read_csv(tmp_path / "out" / "segmentation.csv")["file"].tolist()
+    assert listed == [f"{name}.png" for name in sorted(masks)] and "abcdefgh"[failing] not in masks
+    assert not list((tmp_path / "out").rglob(".*")), "nothing half, and no room kept"
+
+
+# --- overlapped ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(tmp_path, picture) -> Path:
+    """Twelve images of many sizes, the sixth of them broken."""
+    for number in range(12):
+        picture(40 + 7 * number, 90 - 5 * number, number).save(tmp_path / f"{number:02d}.png")
+    cut(tmp_path / "05.jpg", picture())
+    (tmp_path / "05.png").unlink()
+    return tmp_path
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_overlapped_gives_what_one_after_the_other_gives(many, predictor, workers):
+    table = segment_files([many], many / "out", predictor, workers=workers)
+    assert [name[:2] for name in table["file"]] == [f"{number:02d}" for number in range(12)]
+    assert list(table.index[table["mask"].isna()]) == [5]
+    for _, row in table.dropna(subset=["mask"]).iterrows():
+        image = np.asarray(Image.open(many / row["file"]))
+        mask = predictor.probability(image) > predictor.threshold
+        assert np.array_equal(mask_of(many / "out", row), mask * np.uint8(255))
+        assert row["pieces"] == ndimage.label(mask, np.ones((3, 3)))[1]
+        draw_overlay(image, mask).save(many / "alone.jpg", quality=90)
+        assert (many / "out" / row["overlay"]).read_bytes() == (many / "alone.jpg").read_bytes()
+
+
+def test_strict_stops_in_the_middle_and_lists_what_came_before(many, predictor):
+    with pytest.raises(DataError, match="05.jpg is damaged or cut short"):
+        segment_files([many], many / "out", predictor, strict=True, workers=4)
+    listed = list(pd.read_csv(many / "out" / "segmentation.csv")["file"])
+    assert listed == [f"{number:02d}.png" for number in range(5)]
+    assert len(everything(many / "out")) == 2 * 5 + 1
+
+
+def test_control_c_in_prediction_leaves_the_table_of_what_was_done(many, predictor):
+    calls = []
+
+    def look(small, fine):
+        calls.append(small)
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        return torch.sigmoid(predictor.model(small))
+
+    with pytest.raises(KeyboardInterrupt):
+        segment_files([many], many / "out", replace(predictor, look=look), workers=2)
+    table = pd.read_csv(many / "out" / "segmentation.csv")
+    assert [name[:2] for name in table["file"]] == [f"{number:02d}" for number in range(9)]
+    masks = [Path(mask).name for mask in table["mask"].dropna()]
+    assert [path.name for path in sorted((many / "out" / "masks").iterdir())] == masks and len(masks) == 8
+
+
+def test_few_decoded_images_are_held_at_a_time(many, predictor, monkeypatch):
+    held, most, lock, real = set(), [0], threading.Lock(), inference.read_image
+
+    class Counted(np.ndarray):
+        """An image that can be watched until it is let go."""
+
+    def read(file):
+        image = real(file).view(Counted)
+        with lock:
+            held.add(file)
+            most[0] = max(most[0], len(held))
+        weakref.finalize(image, held.discard, file)
+        return image
+
+    def slow(small, fine):
+        time.sleep(0.02)
+        return torch.sigmoid(predictor.model(small))
+
+    monkeypatch.setattr(inference, "read_image", read)
+    segment_files([many], many / "out", replace(predictor, look=slow), workers=1)
+    assert 1 < most[0] <= at_most(1) < 11 and not held
 
 
 def test_unique_names():
@@ -345,7 +442,7 @@ def test_an_overlay_is_its_image_with_a_line(side):
     mask[side // 4 : side // 2, side // 4 : side // 2] = True
     picture = np.asarray(draw_overlay(image, mask))
     changed = (picture != image).any(-1)
-    assert (picture == inference.OUTLINE).all(-1).any() and 0 < changed.mean() < 0.5
+    assert (picture == OUTLINE).all(-1).any() and 0 < changed.mean() < 0.5
     assert not changed[side * 3 // 4 :].any() and (side < 64 or changed.mean() < 0.15)
 
 
@@ -356,7 +453,7 @@ def test_overlays_show_the_outline_and_are_kept_small():
     before = image.copy()
     picture = np.asarray(draw_overlay(image, mask))
     assert picture.shape == (512, 1024, 3) and np.array_equal(image, before)
-    blue = (picture == inference.OUTLINE).all(-1)
+    blue = (picture == OUTLINE).all(-1)
     assert blue[171:341, 341].all() and blue[171, 341:680].all(), "the outline lies on the mask's edge"
     assert (picture[:150] == 77).all() and (picture[200:300, 400:600] == 77).all(), "skin and lesion stay as they are"
     empty = np.asarray(draw_overlay(image, mask & False))

@@ -93,6 +93,24 @@ def runs_folder(runs: str = "") -> Path:
     return Path(runs or os.environ.get(RUNS) or project_root() / "runs").expanduser().resolve()
 
 
+def find_run(run: str, runs: str) -> Path:
+    """Find a run by name or folder.
+
+    Raises:
+        RunError: there is none; the message lists those that are there.
+    """
+    if Path(run).is_dir():
+        return Path(run).resolve()
+    folder = runs_folder(runs)
+    if (folder / run).is_dir():
+        return folder / run
+    there = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    raise RunError(
+        f"No run named {run!r} in {folder}. "
+        + (f"There: {', '.join(there)}." if there else "There is none yet: `uslnet book` makes synthetic-quick.")
+    )
+
+
 def weights_folder(weights: str = "") -> Path:
     """Choose the folder of public checkpoints: the one given, else ``USLNET_WEIGHTS``, else the project's."""
     return Path(weights or os.environ.get(WEIGHTS) or project_root() / "weights").expanduser().resolve()

@@ -13,6 +13,7 @@ import typer
 
 from uslnet_core import __version__, parameters
 from uslnet_core.cli_data import Data, data_app
+from uslnet_core.cli_export import export
 from uslnet_core.cli_reproduce import reproduce
 from uslnet_core.cli_sweep import sweep
 from uslnet_core.cli_weights import weights_app
@@ -37,6 +38,7 @@ app.add_typer(workshop_app, name="workshop")
 app.command()(reproduce)
 app.command()(sweep)
 app.command()(slides)
+app.command()(export)
 
 Dataset = Annotated[str, typer.Option(help="synthetic, isic2017, isic2018, ph2 or folder")]
 Profile = Annotated[str, typer.Option(help="quick, workshop or paper")]
@@ -261,6 +263,7 @@ def segment(
 ) -> None:
     """Segment images at their own size: masks, overlays, segmentation.csv. With no training, or by a run of yours."""
     from uslnet_core import pipeline
+    from uslnet_core.book import find_run
     from uslnet_core.compute import make_fabric
     from uslnet_core.config import ComputeConfig
     from uslnet_core.gallery import left_from_before
@@ -294,26 +297,6 @@ def segment(
     out.print("For research and teaching. Not a medical device.")
 
 
-def find_run(run: str, runs: str) -> Path:
-    """Find a run by name or folder.
-
-    Raises:
-        RunError: there is none; the message lists those that are there.
-    """
-    from uslnet_core.book import runs_folder
-
-    if Path(run).is_dir():
-        return Path(run).resolve()
-    folder = runs_folder(runs)
-    if (folder / run).is_dir():
-        return folder / run
-    there = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
-    raise RunError(
-        f"No run named {run!r} in {folder}. "
-        + (f"There: {', '.join(there)}." if there else "There is none yet: `uslnet book` makes synthetic-quick.")
-    )
-
-
 @app.command()
 def record(
     dataset: Dataset = "isic2017",
@@ -339,6 +322,7 @@ def ship(
 ) -> None:
     """Put a run's student into the package, for `uslnet segment`; `uslnet reproduce steps` trains it."""
     from uslnet_core import pipeline
+    from uslnet_core.book import find_run
 
     out.print(f"Ships from now on: {pipeline.ship(find_run(run, runs))}")
 
@@ -348,7 +332,7 @@ def status(
     run: Annotated[str | None, typer.Argument(help="a run's name or folder; none: all runs")] = None, runs: Runs = ""
 ) -> None:
     """Show the stages of runs: when, from what, how long, current or stale."""
-    from uslnet_core.book import runs_folder
+    from uslnet_core.book import find_run, runs_folder
 
     folder = runs_folder(runs)
     chosen = [find_run(run, runs)] if run else sorted(p for p in folder.glob("*") if p.is_dir())

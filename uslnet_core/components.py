@@ -56,7 +56,7 @@ def find_runs(maps: Tensor, threshold: float | Tensor, neighbours: int, on_devic
     """Label the connected components of ``maps > threshold``.
 
     Args:
-        maps: (B, H, W) float32 or float64, on the CPU or a CUDA device.
+        maps: (B, H, W) float32, float64 or uint8, on the CPU or a CUDA device.
         threshold: a number that the maps' dtype holds exactly, or one a map: (B,), of that dtype and device.
         neighbours: 4 or 8.
         on_device: True takes torch alone, False numpy and scipy; None chooses by the device. Both give the

@@ -32,29 +32,34 @@ nav a, nav b {{ margin-right: .7em; line-height: 2 }}
 """
 
 
-def doubts(mask: np.ndarray, probability: np.ndarray) -> dict[str, float]:
+def unsure_pixels(probability: np.ndarray) -> np.ndarray:
+    """Say which pixels have a probability between 0.35 and 0.65: (H, W) float to (H, W) bool."""
+    return (probability >= 0.35) & (probability <= 0.65)
+
+
+def doubts(mask: np.ndarray, between: np.ndarray) -> dict[str, float]:
     """Say how doubtful a mask is, without knowing what is right: how unsure, how eccentric, how small.
 
     Args:
         mask: (H, W) bool.
-        probability: (H, W) float, of being lesion.
+        between: (H, W) bool, as :func:`unsure_pixels` has it.
 
     Returns:
         Each in [0, 1], 1 for an empty mask: unsure, the share that lies between 0.35 and 0.65 of all that may be
         lesion; eccentric, how far its middle is from the image's, 1 in a corner; small, how much less than a fiftieth
         of the image it covers. No one of them is a probability of being wrong.
     """
-    if not mask.any():
+    sums = mask.sum(axis=1), mask.sum(axis=0)
+    area = int(sums[0].sum())
+    if not area:
         return dict.fromkeys(WHY, 1.0)
-    between = (probability >= 0.35) & (probability <= 0.65)
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    weights = mask.sum(axis=1)[rows], mask.sum(axis=0)[columns]
-    middle = [np.average(place, weights=weight) for place, weight in zip((rows, columns), weights, strict=True)]
+    places = [np.flatnonzero(weights) for weights in sums]
+    middle = [np.average(place, weights=weights[place]) for place, weights in zip(places, sums, strict=True)]
     away = [abs(2 * (at + 0.5) / side - 1) for at, side in zip(middle, mask.shape, strict=True)]
     return {
-        "unsure": float(between.sum()) / float((between | mask).sum()),
+        "unsure": np.count_nonzero(between) / np.count_nonzero(between | mask),
         "eccentric": float(np.hypot(*away) / np.sqrt(2)),
-        "small": float(max(0.0, 1 - mask.mean() / SMALLEST)),
+        "small": max(0.0, 1 - area / mask.size / SMALLEST),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,9 +15,8 @@ import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 from PIL import Image
-from scipy import ndimage
-from skimage.segmentation import find_boundaries
 
+from uslnet_core.ahead import overlap, usual_workers
 from uslnet_core.compute import Progress, quiet
 from uslnet_core.data.decoding import SUFFIXES
 from uslnet_core.data.images import read_image
@@ -24,13 +24,11 @@ from uslnet_core.data.layouts import among_images, files_in, masks_instead
 from uslnet_core.data.storage import without_folder
 from uslnet_core.errors import DataError
 from uslnet_core.gallery import doubts as doubts_of
-from uslnet_core.gallery import write_gallery
+from uslnet_core.gallery import unsure_pixels, write_gallery
+from uslnet_core.mask_report import count_pieces, draw_overlay, warn, warn_of_image
 from uslnet_core.segmenter import Segmenter
 
-GREY = 4  # of 255: colours that differ by no more are those of a grey picture that was compressed
-OVERLAY_SIDE = 1024  # overlays are for looking at, so they are kept small
 LINE = 512  # bytes of the table that an image takes at most, long names included
-OUTLINE = (0, 114, 178)  # the book's prediction colour
 COLUMNS = [
     "file",
     "mask",
@@ -51,6 +49,19 @@ COLUMNS = [
 
 
 @dataclass(frozen=True)
+class Job:
+    """One image to segment: its file, its name in the table, and the name of its results without an ending."""
+
+    file: Path
+    name: str
+    target: str
+
+
+Predicted = tuple[np.ndarray, torch.Tensor]
+"""An image, (H, W, 3) uint8, and its probability, (1, S, S) float32."""
+
+
+@dataclass(frozen=True)
 class Predictor:
     """A segmenter with what it needs to be used.
 
@@ -68,7 +79,6 @@ class Predictor:
     threshold: float = 0.5
     look: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
 
-    @torch.no_grad()
     def probability(self, image: np.ndarray) -> np.ndarray:
         """Give each pixel of one image its probability of being lesion.
 
@@ -78,21 +88,30 @@ class Predictor:
         Returns:
             (H, W) float32 in [0, 1]: computed at the model's size, upsampled bilinearly.
         """
-        model, batch = self.model.to(self.fabric.device), self.squeezed(image, self.size)
-        if self.look is None:
-            with self.fabric.autocast():
-                logits = model(batch)
-            probability = torch.sigmoid(logits.float())
-        else:
-            probability = self.look(batch, self.squeezed(image, 2 * self.size))
-        large = F.interpolate(probability.cpu()[:, None], image.shape[:2], mode="bilinear", align_corners=False)
-        return large[0, 0].numpy()
+        return enlarged(self.predict(self.squeezed(image)), image.shape[:2])
 
-    def squeezed(self, image: np.ndarray, size: int) -> torch.Tensor:
-        """Bring an (H, W, 3) uint8 image to a square: (1, 3, size, size) float32 in [0, 1], on the device."""
-        small = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
-        batch = torch.from_numpy(small.copy()).permute(2, 0, 1)[None].float().div(255)
-        return batch.to(self.fabric.device, memory_format=torch.channels_last)
+    def squeezed(self, image: np.ndarray) -> tuple[torch.Tensor, ...]:
+        """Bring an (H, W, 3) uint8 image to the squares that are looked at, each (1, 3, S, S) float32 in [0, 1]."""
+        sizes, picture = [self.size] if self.look is None else [self.size, 2 * self.size], Image.fromarray(image)
+        squares = (np.array(picture.resize((size, size), Image.Resampling.BILINEAR)) for size in sizes)
+        return tuple(torch.from_numpy(square).permute(2, 0, 1)[None].float().div(255) for square in squares)
+
+    @torch.no_grad()
+    def predict(self, squares: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Give the probability at the model's size, or at that of its look: (1, S, S) float32, on the CPU."""
+        device = self.fabric.device
+        model, batches = self.model.to(device), [s.to(device, memory_format=torch.channels_last) for s in squares]
+        if self.look is not None:
+            return self.look(*batches).cpu()
+        with self.fabric.autocast():
+            logits = model(*batches)
+        return torch.sigmoid(logits.float()).cpu()
+
+
+@torch.no_grad()
+def enlarged(probability: torch.Tensor, shape: tuple[int, int]) -> np.ndarray:
+    """Upsample a map, (1, S, S) float32, bilinearly to an image's (H, W) float32."""
+    return F.interpolate(probability[:, None], shape, mode="bilinear", align_corners=False)[0, 0].numpy()
 
 
 def find_images(paths: Iterable[Path], out: Path | None = None) -> list[tuple[Path, Path]]:
@@ -128,52 +147,20 @@ def find_images(paths: Iterable[Path], out: Path | None = None) -> list[tuple[Pa
     return list(found.items())
 
 
-def warn(mask: np.ndarray, pieces: int, uncertain: float) -> str:
-    """Say what makes a mask doubtful: found nothing, very large, at the border, in pieces, uncertain. Empty if nothing.
-
-    Args:
-        mask: (H, W) bool.
-        pieces: its connected pieces.
-        uncertain: share of the pixels with a probability between 0.35 and 0.65.
-    """
-    if not mask.any():
-        return "no lesion found"
-    doubts = []
-    if mask.mean() > 0.8:
-        doubts.append("covers almost the whole image")
-    if mask.mean() < 0.005:
-        doubts.append("very small")
-    edge = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
-    if edge.mean() > 0.05:
-        doubts.append("touches the border")
-    if pieces > 1:
-        doubts.append(f"{pieces} pieces")
-    if uncertain > 0.1:
-        doubts.append("uncertain")
-    return "; ".join(doubts)
-
-
-def warn_of_image(image: np.ndarray, size: int) -> str:
-    """Say what makes an image unlike those that were learnt from: it is tiny, or grey. Empty if it is neither.
-
-    Args:
-        image: (H, W, 3) uint8.
-        size: side of the square that the segmenter sees, pixels.
-    """
-    height, width = image.shape[:2]
-    doubts = [f"tiny, {width} × {height} pixels"] if min(height, width) < size // 2 else []
-    if (image.max(axis=2) - image.min(axis=2)).max() <= GREY:
-        doubts.append("grey, and colour was learnt")
-    return "; ".join(doubts)
-
-
 def segment_files(
-    paths: Sequence[Path], out: Path, predictor: Predictor, *, strict: bool = False, progress: Progress = quiet
+    paths: Sequence[Path],
+    out: Path,
+    predictor: Predictor,
+    *,
+    strict: bool = False,
+    progress: Progress = quiet,
+    workers: int | None = None,
 ) -> pd.DataFrame:
     """Segment files and folders: masks at each image's own size, overlays, and one table.
 
-    A file is written under a temporary name and renamed when it is whole. An image that cannot be read is listed in the
-    table with its reason and left out, unless ``strict``. Where it stops halfway, the table lists what was done.
+    Images are read ahead and results are written behind while the model works; few are held at a time. A file is
+    written under a temporary name and renamed when it is whole. An image that cannot be read is listed in the table
+    with its reason and left out, unless ``strict``. Where it stops halfway, the table lists what was done.
 
     Args:
         paths: files and folders.
@@ -181,6 +168,7 @@ def segment_files(
         predictor: the model.
         strict: stop at the first image that cannot be read.
         progress: told of every image.
+        workers: threads that read, and as many that write; by default as many as the processor has use for.
 
     Returns:
         A row an image: file, mask, overlay, width, height (pixels), area_pixels, area_share (of the image),
@@ -201,20 +189,37 @@ def segment_files(
     room = out / f".{os.getpid()}-room"  # kept free for the table, in case the disk fills up
     rows: list[dict[str, object]] = []
     names: set[str] = set()
+    jobs = [Job(file, str(relative), unique_name(relative, names)) for file, relative in files]
+
+    def read(job: Job) -> tuple[np.ndarray, tuple[torch.Tensor, ...]] | DataError:
+        try:
+            image = read_image(job.file)
+        except DataError as error:
+            return error
+        return image, predictor.squeezed(image)
+
+    def predict(job: Job, was: tuple[np.ndarray, tuple[torch.Tensor, ...]] | DataError) -> Predicted | DataError:
+        if isinstance(was, DataError):
+            if strict:
+                raise was
+            return was
+        if not room.exists():
+            write_whole(room, lambda path: path.write_bytes(bytes(LINE * len(files))))
+        return was[0], predictor.predict(was[1])
+
+    def write(job: Job, made: Predicted | DataError) -> dict[str, object]:
+        if isinstance(made, DataError):
+            return {"file": job.name, "warning": f"not segmented: {without_folder(made, job.file)}"}
+        image, probability = made
+        probability = enlarged(probability, image.shape[:2])
+        return {"file": job.name} | write_one(image, probability, job.target, out, predictor)
+
+    def keep(row: dict[str, object]) -> None:
+        rows.append(row)
+        progress("segmenting", len(rows), len(files))
+
     try:
-        for number, (file, relative) in enumerate(files, start=1):
-            name = unique_name(relative, names)
-            try:
-                image = read_image(file)
-            except DataError as error:
-                if strict:
-                    raise
-                rows.append({"file": str(relative), "warning": f"not segmented: {without_folder(error, file)}"})
-            else:
-                if not room.exists():
-                    write_whole(room, lambda path: path.write_bytes(bytes(LINE * len(files))))
-                rows.append({"file": str(relative)} | segment_one(image, name, out, predictor))
-            progress("segmenting", number, len(files))
+        overlap(jobs, read, predict, write, keep, usual_workers() if workers is None else workers)
     except BaseException:
         with suppress(OSError, DataError):  # what stopped it is what the user must hear
             room.unlink(missing_ok=True)
@@ -237,25 +242,27 @@ def write_results(rows: list[dict[str, object]], out: Path) -> pd.DataFrame:
     return table
 
 
-def segment_one(image: np.ndarray, name: str, out: Path, predictor: Predictor) -> dict[str, object]:
-    """Segment one image, (H, W, 3) uint8, and write its mask and overlay; give its row of the table."""
-    probability = predictor.probability(image)
-    mask = probability > predictor.threshold
-    pieces = int(ndimage.label(mask, structure=np.ones((3, 3)))[1])
-    uncertain = float(((probability >= 0.35) & (probability <= 0.65)).mean())
-    doubtful = doubts_of(mask, probability)
+def write_one(
+    image: np.ndarray, probability: np.ndarray, name: str, out: Path, predictor: Predictor
+) -> dict[str, object]:
+    """Write the mask and the overlay of one image, (H, W, 3) uint8, from its (H, W) map; give its row of the table."""
+    mask, between = probability > predictor.threshold, unsure_pixels(probability)
+    pieces, area = count_pieces(mask), np.count_nonzero(mask)
+    uncertain = np.count_nonzero(between) / mask.size
+    doubtful = doubts_of(mask, between)
     most = max(doubtful, key=doubtful.__getitem__)
     mask_file, overlay_file = Path("masks") / f"{name}.png", Path("overlays") / f"{name}.jpg"
+    picture = Image.fromarray(mask.view(np.uint8) * np.uint8(255))
     # The mask last: on a disk that fills up in between, no mask is there that the table does not list.
     write_whole(out / overlay_file, lambda path: draw_overlay(image, mask).save(path, quality=90))
-    write_whole(out / mask_file, Image.fromarray(mask.astype(np.uint8) * 255).save)
+    write_whole(out / mask_file, lambda path: picture.save(path, compress_level=1, compress_type=zlib.Z_RLE))
     return {
         "mask": mask_file.as_posix(),
         "overlay": overlay_file.as_posix(),
         "width": image.shape[1],
         "height": image.shape[0],
-        "area_pixels": int(mask.sum()),
-        "area_share": round(float(mask.mean()), 5),
+        "area_pixels": area,
+        "area_share": round(area / mask.size, 5),
         "uncertain_share": round(uncertain, 5),
         "pieces": pieces,
         **{name: round(value, 4) for name, value in doubtful.items()},
@@ -263,20 +270,6 @@ def segment_one(image: np.ndarray, name: str, out: Path, predictor: Predictor) -
         "doubt_by": most,
         "warning": "; ".join(filter(None, [warn(mask, pieces, uncertain), warn_of_image(image, predictor.size)])),
     }
-
-
-def draw_overlay(image: np.ndarray, mask: np.ndarray) -> Image.Image:
-    """Draw the mask's outline, white beside blue so that it shows on any skin, on a copy of at most 1024 pixels."""
-    scale = min(1.0, OVERLAY_SIDE / max(image.shape[:2]))
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    picture = np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
-    small = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-    line = find_boundaries(small, mode="inner")
-    if wider := max(size) // 400:  # scipy takes 0 for "until nothing changes"
-        line = ndimage.binary_dilation(line, iterations=wider)
-    picture[ndimage.binary_dilation(line)] = (255, 255, 255)
-    picture[line] = OUTLINE
-    return Image.fromarray(picture)
 
 
 def unique_name(relative: Path, taken: set[str]) -> str:

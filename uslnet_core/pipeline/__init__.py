@@ -2,7 +2,7 @@
 
 Each takes a :class:`~uslnet_core.runs.Run`, opens the stages it needs (a missing one names the notebook that makes it)
 and returns its own stage, made now or reused. Masks are read by :mod:`uslnet_core.pipeline.scoring`, and by
-:mod:`uslnet_core.pipeline.ablations` when all that a table needs is trained.
+:mod:`uslnet_core.pipeline.ablations` and :mod:`uslnet_core.pipeline.exporting` when all that a table needs is trained.
 """
 
 from uslnet_core.pipeline.ablations import (
@@ -15,6 +15,7 @@ from uslnet_core.pipeline.ablations import (
     table_9,
 )
 from uslnet_core.pipeline.beyond import ablations, agreement, labels_of, plus_of, steps, together, where_to_stop
+from uslnet_core.pipeline.exporting import export, how_to_use, images_to_calibrate, images_to_compare
 from uslnet_core.pipeline.features import (
     ENCODER_TITLES,
     fabric_of,
@@ -90,13 +91,17 @@ __all__ = [
     "build_source",
     "complete",
     "evaluate",
+    "export",
     "fabric_of",
     "figure_9",
     "follows",
     "fresh_segmenter",
     "has_masks",
     "heads_of",
+    "how_to_use",
     "image_size",
+    "images_to_calibrate",
+    "images_to_compare",
     "in_words",
     "labels_of",
     "last_predictor",
@@ -117,9 +122,9 @@ __all__ = [
     "load_segmenter",
     "load_student",
     "load_weights",
+    "look_over",
     "main_encoders",
     "main_maps",
-    "look_over",
     "make_labels",
     "make_saliency",
     "map_like",
