@@ -15,7 +15,7 @@ from uslnet_core.data.augment import dihedral, random_dihedral
 from uslnet_core.data.images import ImageSet
 from uslnet_core.encoder import Encoder
 from uslnet_core.errors import DataError, TrainingError
-from uslnet_core.refine import SOFT, augmented, train_segmenter
+from uslnet_core.refine import SOFT, augmented, read_lesson, train_segmenter
 from uslnet_core.segmenter import Segmenter, predict
 from uslnet_core.windows import crop, random_windows
 
@@ -152,7 +152,8 @@ def test_windows_cut_image_and_label_alike(pictures, tiny, scale, cut):
     colours = {name: 0.0 for name in ("brightness", "contrast", "saturation", "hue")}
     options, chosen = tiny(segmenter=colours).segmenter, torch.tensor([2, 5, 9])
     labels = (np.indices((16, 32, 32))[2] // 8 % 3 * (scale // 2)).astype(np.uint8)
-    view, label = augmented(pictures, labels, chosen, options, generator(4), torch.device("cpu"), 16, cut, scale)
+    lesson = read_lesson(pictures, labels, chosen, torch.device("cpu"))
+    view, label = augmented(*lesson, options, generator(4), torch.device("cpu"), 16, cut, scale)
     rng, known = generator(4), torch.from_numpy(labels[chosen.numpy()])
     windows = random_windows(known > scale / 2, rng, cut=cut)
     turn = random_dihedral(3, rng)

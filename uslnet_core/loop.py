@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from uslnet_core.compute import batches, generator, one_cycle
+
+Read = TypeVar("Read")
 
 
 class Loop:
@@ -54,13 +57,26 @@ class Loop:
         self.totals = torch.zeros(len(self.figures), dtype=torch.float64)
         self.rows: list[dict[str, float]] = []
 
-    def rest_of_epoch(self) -> Iterator[Tensor]:
-        """Hand out the batches that are left of this epoch, as index tensors."""
+    def rest_of_epoch(self, read: Callable[[Tensor], Read]) -> Iterator[Read]:
+        """Hand out the batches that are left of this epoch. While one is learnt from, a thread reads the next.
+
+        Args:
+            read: called with the positions of a batch's images, an int64 tensor of shape (B,); nothing in it may be
+                random, since what is read and not yet handed out is read again after a stop.
+
+        Yields:
+            What it gives.
+        """
         if self.waiting is None:
             self.waiting = batches(self.count, self.batch_size, self.rng, drop_last=True)
             self.totals, self.steps_of_epoch = torch.zeros_like(self.totals), 0
-        while self.waiting:
-            yield self.waiting.pop(0)
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(read, self.waiting[0]) if self.waiting else None
+            while self.waiting:
+                batch = coming.result()
+                self.waiting.pop(0)
+                coming = reader.submit(read, self.waiting[0]) if self.waiting else None
+                yield batch
 
     def step(self, loss: Tensor, *figures: Tensor) -> None:
         """Follow the gradient of a loss; note it and the other figures, scalars in the order of their names."""

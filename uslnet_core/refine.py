@@ -14,7 +14,8 @@ from torch import Tensor
 from uslnet_core.compute import Forgetful, Keeper, Progress, generator, quiet
 from uslnet_core.config import Config, SegmenterConfig
 from uslnet_core.data.augment import colour_jitter, dihedral, random_dihedral
-from uslnet_core.data.images import ImageSet
+from uslnet_core.data.images import ImageSet, as_floats, read
+from uslnet_core.data.storage import forget
 from uslnet_core.errors import DataError, TrainingError
 from uslnet_core.loop import Loop
 from uslnet_core.losses import uncertainty_loss
@@ -106,8 +107,8 @@ def train_segmenter(
     if (saved := keeper.load()) and loop.fits(saved):
         loop.restore(saved)
     while loop.epoch < epochs:
-        for part in loop.rest_of_epoch():
-            view, label = augmented(images, labels, kept[part], options, loop.rng, fabric.device, size, cut, scale)
+        for lesson in loop.rest_of_epoch(lambda part: read_lesson(images, labels, kept[part], fabric.device)):
+            view, label = augmented(*lesson, options, loop.rng, fabric.device, size, cut, scale)
             loop.step(uncertainty_loss(loop.model(view), label, literal=options.literal))
             keeper.offer(loop.state)
             progress(f"segmenter, iteration {iteration}", loop.steps_done, loop.steps)
@@ -120,10 +121,16 @@ def train_segmenter(
     return TrainedSegmenter(loop.model.module.cpu().eval(), pd.DataFrame(loop.rows))
 
 
+def read_lesson(images: ImageSet, labels: np.ndarray, chosen: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Read some images and their labels as they are stored: (B, S, S, 3) uint8 and (B, S, S) uint8, on the CPU."""
+    known = torch.from_numpy(labels[chosen.numpy()])
+    forget(labels)
+    return read(images, device, chosen), known
+
+
 def augmented(
-    images: ImageSet,
-    labels: np.ndarray,
-    chosen: Tensor,
+    pixels: Tensor,
+    known: Tensor,
     options: SegmenterConfig,
     rng: torch.Generator,
     device: torch.device,
@@ -134,9 +141,8 @@ def augmented(
     """Turn, mirror and recolour some images, and turn and mirror their labels likewise.
 
     Args:
-        images: the training images.
-        labels: (N, S, S) uint8, ``scale`` times the pseudo-label.
-        chosen: (B,) int64, which images.
+        pixels: (B, S, S, 3) uint8, images as they are stored.
+        known: (B, S, S) uint8, ``scale`` times the pseudo-label.
         options: the segmenter section, for the colours.
         rng: stream of the random numbers.
         device: where the result goes.
@@ -147,13 +153,15 @@ def augmented(
     Returns:
         Images (B, 3, S, S) float32 in [0, 1], channels last, and pseudo-labels (B, S, S) float32.
     """
-    seen, known = images.batch(chosen), torch.from_numpy(labels[chosen.numpy()])
+    count = len(pixels)
+    seen = as_floats(pixels, device if size is None else "cpu")  # windows are chosen and cut on the CPU
     if size is not None:
         windows = random_windows(known > scale / 2, rng, cut=cut)
-        seen = crop(seen, windows, size, images.size)
+        whole = pixels.shape[1]
+        seen = crop(seen, windows, size, whole)
         mode = "nearest" if scale == THREE_WAY else "bilinear"  # nothing lies between three-way labels
-        known = crop(known[:, None].float(), windows, size, images.size, mode)[:, 0]
-    turn = random_dihedral(len(chosen), rng)
+        known = crop(known[:, None].float(), windows, size, whole, mode)[:, 0]
+    turn = random_dihedral(count, rng)
     view = colour_jitter(
         dihedral(seen.to(device), *turn),
         rng,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from uslnet_core import __version__
-from uslnet_core.checkpoints import DiskKeeper
+from uslnet_core.checkpoints import Desk, DiskKeeper
 from uslnet_core.compute import Progress, peak_memory, quiet
 from uslnet_core.config import Config
 from uslnet_core.errors import RunError
@@ -167,7 +167,7 @@ class Run:
         settings: dict[str, Any],
         inputs: Sequence[Stage] = (),
         device: str = "cpu",
-        keeper: DiskKeeper | None = None,
+        keeper: DiskKeeper | Desk | None = None,
     ) -> Stage:
         """Reuse a stage that still holds, or make it; where another process makes it just now, wait and share it.
 
@@ -177,7 +177,8 @@ class Run:
             settings: everything besides the inputs that changes the result; JSON values.
             inputs: the stages that are read.
             device: where it is computed, for the manifest.
-            keeper: keeps the state of a training, which ``compute`` hands to it; told the key, and cleared at the end.
+            keeper: keeps the state of a training, which ``compute`` hands to it, or what else is begun; told the key,
+                and cleared at the end.
 
         Returns:
             The stage, whole.

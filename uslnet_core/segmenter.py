@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -62,12 +63,27 @@ def predict(
     Returns:
         (N, S, S) float32 in [0, 1].
     """
-    model = model.to(fabric.device).eval()
     out = np.empty((len(images), images.size, images.size), dtype=np.float32)
+    done = 0
+    for maps in predict_parts(model, images, fabric, batch_size=batch_size, progress=progress):
+        out[done : done + len(maps)] = maps
+        done += len(maps)
+    return out
+
+
+@torch.no_grad()
+def predict_parts(
+    model: Segmenter, images: ImageSet, fabric: Fabric, *, batch_size: int = 64, progress: Progress = quiet
+) -> Iterator[np.ndarray]:
+    """Predict as `predict` does, a batch at a time, for sets of which all maps do not fit into memory.
+
+    Yields:
+        (B, S, S) float32 in [0, 1], in the order of the images.
+    """
+    model = model.to(fabric.device).eval()
     for part in torch.arange(len(images)).split(batch_size):
         batch = images.batch(part).to(fabric.device, memory_format=torch.channels_last)
         with fabric.autocast():
             logits = model(batch)
-        out[part[0] : part[-1] + 1] = torch.sigmoid(logits.float()).cpu().numpy()
+        yield torch.sigmoid(logits.float()).cpu().numpy()
         progress("prediction", int(part[-1]) + 1, len(images))
-    return out

@@ -90,6 +90,17 @@ def test_full_strength_stays_in_range():
     assert out.min() >= 0 and out.max() <= 1
 
 
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("count", [1, 2, 5, 9])
+def test_a_few_at_a_time_or_all_together_is_the_same_to_the_last_bit(monkeypatch, name, count):
+    images = noise(count, side=16)
+    together = OPERATIONS[name](images, generator(0))
+    monkeypatch.setattr(augment, "CACHE", 1)
+    parts = [part.stop - part.start for part in augment.parts_of(images)]
+    assert sum(parts) == count and (count == 1 or min(parts) >= 2) and max(parts) <= 3
+    assert torch.equal(OPERATIONS[name](images, generator(0)), together)
+
+
 # --- crop ------------------------------------------------------------------------------------------------------------
 
 

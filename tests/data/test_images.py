@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import uslnet_core.data.images as images_module
-from uslnet_core.data.images import ImageSet, ImageSource, read_image, write_images
+from uslnet_core.data.images import ImageSet, ImageSource, as_floats, read, read_image, write_images
 from uslnet_core.errors import DataError, RunError
 
 
@@ -212,6 +212,16 @@ def test_batch(tmp_path, sources, indices):
     assert batch.shape == (2, 3, 16, 16) and batch.dtype == torch.float32 and batch.is_contiguous()
     expected = images.images[[3, 1]].transpose(0, 3, 1, 2).astype(np.float32) / 255
     assert np.array_equal(batch.numpy(), expected) and 0 <= batch.min() and batch.max() <= 1
+
+
+def test_stored_pixels_become_the_same_floats_however_they_are_read(tmp_path, sources):
+    write_images(sources, tmp_path / "out", 16)
+    images = ImageSet.open(tmp_path / "out")
+    pixels = read(images, torch.device("cpu"), torch.tensor([4, 0]))
+    assert pixels.dtype == torch.uint8 and np.array_equal(pixels.numpy(), images.images[[4, 0]])
+    assert torch.equal(as_floats(pixels), images.batch([4, 0]))
+    every = torch.arange(256, dtype=torch.uint8).view(1, 16, 16, 1).expand(-1, -1, -1, 3)
+    assert torch.equal(as_floats(every)[0, 0].flatten(), torch.arange(256).float() / 255)
 
 
 def test_one_bad_image_is_left_out_and_told(tmp_path, sources, bad_files):

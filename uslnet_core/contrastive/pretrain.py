@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 import torch
@@ -15,7 +16,7 @@ from uslnet_core.contrastive.health import check_health, check_running, spread
 from uslnet_core.contrastive.infonce import alignment, top1, uniformity
 from uslnet_core.contrastive.moco import MoCo
 from uslnet_core.contrastive.simclr import SimCLR
-from uslnet_core.data.images import ImageSet
+from uslnet_core.data.images import ImageSet, as_floats, read
 from uslnet_core.encoder import Encoder
 from uslnet_core.errors import ConfigError
 from uslnet_core.loop import Loop
@@ -90,8 +91,8 @@ def pretrain(
     if (saved := keeper.load()) and loop.fits(saved):
         loop.restore(saved)  # with MoCo's queue, its pointer and the key encoder, which are parts of the model
     while loop.epoch < recipe.epochs:
-        for part in loop.rest_of_epoch():
-            loss, first, second = loop.model.loss(images.batch(part).to(fabric.device), loop.rng)
+        for pixels in loop.rest_of_epoch(partial(read, images, fabric.device)):
+            loss, first, second = loop.model.loss(as_floats(pixels, fabric.device), loop.rng)
             loop.step(loss, top1(first, second), alignment(first, second), uniformity(first), spread(first))
             keeper.offer(loop.state)
             progress(f"contrastive learning, {method}", loop.steps_done, loop.steps)

@@ -14,13 +14,16 @@ import torch
 
 from uslnet_core.compute import Progress, quiet
 from uslnet_core.data.decoding import decode, read_image
+from uslnet_core.data.progress import COLUMNS, LOG, Log
 from uslnet_core.data.storage import (
     Skipped,
     disk_errors,
+    forget,
     in_order,
     read_table,
     refuse_duplicates,
     require_space,
+    rows_there,
     whole_files,
     without_folder,
     write_rows,
@@ -30,7 +33,7 @@ from uslnet_core.errors import DataError, RunError
 
 __all__ = ["ImageSet", "ImageSource", "read_image", "write_images"]
 
-COLUMNS = ("id", "file", "width", "height")
+HELD = 64 * 2**20  # bytes that are read of the memory map before its pages are let go
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ def write_images(
     strict: bool = False,
     workers: int = 1,
     progress: Progress = quiet,
+    desk: Path | None = None,
 ) -> list[Skipped]:
     """Decode images once into ``images.npy`` and ``index.csv``.
 
@@ -98,6 +102,8 @@ def write_images(
         strict: stop at the first bad image instead of leaving it out.
         workers: threads that decode.
         progress: called after each image.
+        desk: a folder, there already and on the same disk, for what is not whole yet: a call that is stopped leaves its
+            work in it, and the next one with the same sources and size goes on from there. By default all is removed.
 
     Returns:
         The images that were left out, with the reason.
@@ -109,9 +115,9 @@ def write_images(
     if not sources:
         raise DataError(f"No images to write to {folder}: the list is empty. Check the dataset's folder.")
     refuse_duplicates(source.id for source in sources)
-    require_space(folder, len(sources) * size * size * 3, f"{len(sources)} images of {size} × {size}")
-    index: list[tuple[str, str, int, int]] = []
-    skipped: list[Skipped] = []
+    row = ((size, size, 3), np.uint8)
+    there = rows_there(desk / "images.npy.part", *row) if desk else 0
+    require_space(folder, (len(sources) - there) * size * size * 3, f"{len(sources)} images of {size} × {size}")
 
     def attempt(source: ImageSource) -> tuple[np.ndarray, int, int] | DataError:
         try:
@@ -119,28 +125,33 @@ def write_images(
         except DataError as error:
             return error
 
-    def good_rows() -> Iterator[np.ndarray]:
-        for done, (source, made) in enumerate(zip(sources, in_order(attempt, sources, workers), strict=True), 1):
-            if isinstance(made, DataError):
-                if strict:
-                    raise made
-                skipped.append(Skipped(source.id, without_folder(made, source.path)))
-            else:
-                array, width, height = made
-                index.append((source.id, source.path.name if source.path else "", width, height))
-                yield array
-            progress("images", done, len(sources))
-
     with disk_errors(folder, "images"):
         folder.mkdir(parents=True, exist_ok=True)
         names = [folder / name for name in ("images.npy", "index.csv", "skipped.csv")]
-        with whole_files(*names) as (images, table, left_out):
-            if not write_rows(images, good_rows(), (size, size, 3), np.uint8, len(sources)):
+        with whole_files(*names, desk=desk) as (images, table, left_out):
+            log = Log(desk / LOG if desk else None, sources, there, strict=strict)
+            there, left = log.good, sources[len(log) :]
+
+            def good_rows() -> Iterator[np.ndarray]:
+                for source, made in zip(left, in_order(attempt, left, workers), strict=True):
+                    if isinstance(made, DataError):
+                        if strict:
+                            raise made
+                        log.add(source.id, reason=without_folder(made, source.path))
+                    else:
+                        yield made[0]
+                        log.add(source.id, source.path.name if source.path else "", made[1], made[2])
+                    progress("images", len(log), len(sources))
+
+            with log:
+                found = write_rows(images, good_rows(), *row, len(sources), there)
+            skipped = [Skipped(each["id"], each["reason"]) for each in log.rows if each["reason"]]
+            if not found:
                 raise DataError(
                     f"None of the {len(sources)} images could be read. The first: {skipped[0].reason} "
                     "Check that the folder holds JPEG, PNG, BMP or TIFF files."
                 )
-            write_table(table, COLUMNS, index)
+            write_table(table, COLUMNS, [[each[name] for name in COLUMNS] for each in log.rows if not each["reason"]])
             write_table(left_out, ("id", "reason"), [(each.id, each.reason) for each in skipped])
     return skipped
 
@@ -171,6 +182,7 @@ class ImageSet:
         self.ids = tuple(ids)
         self.images = images
         self.size = images.shape[1]
+        self._held = 0
 
     @classmethod
     def open(cls, folder: str | Path) -> ImageSet:
@@ -202,6 +214,24 @@ class ImageSet:
         """Return the number of images."""
         return len(self.ids)
 
+    def pixels(self, indices: Sequence[int] | np.ndarray | torch.Tensor) -> torch.Tensor:
+        """Read some images as they are stored.
+
+        Memory grows with B alone: what was read of the memory map is let go again and again.
+
+        Args:
+            indices: B positions.
+
+        Returns:
+            (B, S, S, 3) uint8, a copy on the CPU.
+        """
+        pixels = self.images[np.asarray(indices)]
+        self._held += pixels.nbytes
+        if self._held > HELD:
+            self._held = 0
+            forget(self.images)
+        return torch.from_numpy(pixels)
+
     def batch(self, indices: Sequence[int] | np.ndarray | torch.Tensor) -> torch.Tensor:
         """Load some images for a network.
 
@@ -211,5 +241,35 @@ class ImageSet:
         Returns:
             (B, 3, S, S) float32 in [0, 1], on the CPU.
         """
-        pixels = torch.from_numpy(self.images[np.asarray(indices)])  # (B, S, S, 3), a copy in memory
-        return pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)
+        return as_floats(self.pixels(indices))
+
+
+def read(images: ImageSet, device: torch.device, indices: torch.Tensor) -> torch.Tensor:
+    """Read some images as they are stored, into memory that a GPU can fetch them from by itself, if there is one.
+
+    Args:
+        images: the set.
+        device: where they will go.
+        indices: B positions.
+
+    Returns:
+        (B, S, S, 3) uint8, on the CPU.
+    """
+    pixels = images.pixels(indices)
+    return pixels.pin_memory() if device.type == "cuda" else pixels
+
+
+def as_floats(pixels: torch.Tensor, device: torch.device | str = "cpu") -> torch.Tensor:
+    """Turn stored pixels into what networks take: moved first, since bytes are a quarter of floats.
+
+    Args:
+        pixels: (B, S, S, 3) uint8; from pinned memory they are moved while the processor goes on.
+        device: where the result goes.
+
+    Returns:
+        (B, 3, S, S) float32 in [0, 1], the same numbers on every device.
+    """
+    moved = pixels.to(device, non_blocking=True).permute(0, 3, 1, 2)
+    floats = moved.to(torch.float32, memory_format=torch.contiguous_format)
+    # A divisor that lies on the device: CUDA multiplies by the reciprocal of a plain number, which rounds otherwise.
+    return floats.div_(torch.tensor(255.0, device=device))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import errno
+import math
+import mmap
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import numpy as np
 from numpy.lib import format as npy
@@ -90,26 +92,33 @@ def disk_errors(folder: Path, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def whole_files(*paths: Path) -> Iterator[list[Path]]:
+def whole_files(*paths: Path, desk: Path | None = None) -> Iterator[list[Path]]:
     """Write several files so that either all of them appear, or none changes.
 
     Args:
         *paths: the final names, in the order in which they appear.
+        desk: folder for what is not whole yet, on the same disk, where it stays when the writing is stopped; by default
+            it is written beside the final names and removed. After a full disk or bad data, nothing is left anywhere.
 
     Yields:
-        The temporary names to write to, beside the final ones.
+        The temporary names to write to.
     """
-    parts = [path.with_name(path.name + ".part") for path in paths]
+    parts = [(desk or path.parent) / (path.name + ".part") for path in paths]
     try:
         yield parts
         for part, path in zip(parts, paths, strict=True):
             os.replace(part, path)
+    except (OSError, DataError):
+        desk = None  # there is nothing to go on from, and a full disk needs the room
+        raise
     finally:
-        for part in parts:
+        for part in parts if desk is None else ():
             part.unlink(missing_ok=True)
 
 
-def write_rows(path: Path, rows: Iterable[np.ndarray], row_shape: tuple[int, ...], dtype: type, most: int) -> int:
+def write_rows(
+    path: Path, rows: Iterable[np.ndarray], row_shape: tuple[int, ...], dtype: type, most: int, there: int = 0
+) -> int:
     """Stream arrays of one shape into an ``.npy`` file whose length is known only at the end.
 
     A memory map would be shorter to write, but on a full disk it kills the process (SIGBUS); a plain write
@@ -121,16 +130,19 @@ def write_rows(path: Path, rows: Iterable[np.ndarray], row_shape: tuple[int, ...
         rows: arrays of shape ``row_shape``.
         row_shape: shape of one row.
         dtype: type of the file.
-        most: the largest number of rows that may come.
+        most: the largest number of rows that there may be.
+        there: rows that the file holds already and that stay; what comes after them is overwritten.
 
     Returns:
-        How many rows were written.
+        How many rows the file holds.
     """
     header = {"descr": npy.dtype_to_descr(np.dtype(dtype)), "fortran_order": False}
-    count = 0
-    with path.open("wb") as file:
+    count = there
+    with path.open("r+b" if there else "wb") as file:
         npy.write_array_header_1_0(file, {**header, "shape": (most, *row_shape)})
         start = file.tell()
+        file.seek(start + there * row_bytes(row_shape, dtype))
+        file.truncate()
         for row in rows:
             file.write(np.ascontiguousarray(row, dtype=dtype).data)
             count += 1
@@ -138,6 +150,81 @@ def write_rows(path: Path, rows: Iterable[np.ndarray], row_shape: tuple[int, ...
         npy.write_array_header_1_0(file, {**header, "shape": (count, *row_shape)})
         assert file.tell() == start
     return count
+
+
+def row_bytes(row_shape: tuple[int, ...], dtype: type) -> int:
+    """Count the bytes of a row."""
+    return math.prod(row_shape) * np.dtype(dtype).itemsize
+
+
+def rows_there(path: Path, row_shape: tuple[int, ...], dtype: type) -> int:
+    """Count the whole rows that a stopped `write_rows` has left in a file; none where there is no such file."""
+    try:
+        with path.open("rb") as file:
+            npy.read_magic(file)
+            npy.read_array_header_1_0(file)
+            return (path.stat().st_size - file.tell()) // row_bytes(row_shape, dtype)
+    except (OSError, ValueError):
+        return 0
+
+
+@contextmanager
+def growing(path: Path) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write an ``.npy`` file part by part, so that a large array never stands in memory whole.
+
+    Plain writes, for the reason that `write_rows` gives. The bytes are those of ``numpy.save``.
+
+    Args:
+        path: file to write; without a part, an empty float32 array of one dimension.
+
+    Yields:
+        A function that adds a part: an array of any length, its other axes and its type those of the first.
+    """
+    count, kind = 0, (np.dtype(np.float32), ())
+
+    def header(file: IO[bytes]) -> None:
+        described = {"descr": npy.dtype_to_descr(kind[0]), "fortran_order": False, "shape": (count, *kind[1])}
+        npy.write_array_header_1_0(file, described)
+
+    with path.open("wb") as file:
+
+        def add(part: np.ndarray) -> None:
+            nonlocal count, kind
+            if not count:
+                kind = (part.dtype, part.shape[1:])
+                file.seek(0)
+                header(file)
+            if (part.dtype, part.shape[1:]) != kind:
+                raise ValueError(f"A part of {part.dtype} {part.shape} for an array of {kind[0]} (…, {kind[1]}).")
+            file.write(np.ascontiguousarray(part).data)
+            count += len(part)
+
+        yield add
+        file.seek(0)
+        header(file)  # it has room for any length
+
+
+def save_parts(path: Path, parts: Iterable[np.ndarray]) -> None:
+    """Write an array that comes in parts, as `growing` does."""
+    with growing(path) as add:
+        for part in parts:
+            add(part)
+
+
+def forget(array: np.ndarray) -> None:
+    """Let go of what was read of a memory map, so that a pass over all of it does not fill this process.
+
+    The system keeps the pages in its own cache while it has room. Nothing is lost: not even what was written. Where the
+    system cannot be told (Windows), it takes pages back by itself when it needs room. Other arrays are left alone.
+
+    Args:
+        array: a memory map.
+    """
+    if isinstance(array, np.memmap) and array.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
+        while isinstance(array, np.ndarray):
+            array = array.base
+        if isinstance(array, mmap.mmap):
+            array.madvise(mmap.MADV_DONTNEED)
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from uslnet_core.data.images import ImageSet
+from uslnet_core.data.storage import forget
 from uslnet_core.labels import select_component
 from uslnet_core.pipeline.ablations import Model, finished, map_model, score_models
 from uslnet_core.pipeline.fusion import with_appearance
@@ -20,7 +21,7 @@ from uslnet_core.pipeline.looks import look_over, look_settings
 from uslnet_core.pipeline.saliency import main_maps, make_saliency, map_part
 from uslnet_core.pipeline.scoring import images_to_score, score_split
 from uslnet_core.pipeline.student import STUDENT, has_student, load_student, train_student
-from uslnet_core.pipeline.training import load_segmenter, make_labels, train_iteration
+from uslnet_core.pipeline.training import load_labels, load_segmenter, make_labels, train_iteration
 from uslnet_core.pipeline.variants import complete as complete_run
 from uslnet_core.pipeline.variants import vary
 from uslnet_core.profiles import changes_of
@@ -28,6 +29,7 @@ from uslnet_core.runs import Run
 from uslnet_core.stages import Stage
 
 SHARED = ("01-data/images", "02-contrastive")
+AT_ONCE = 256  # images whose labels are compared at a time
 TOGETHER = "all together"
 AGREED = 0.95  # mean Dice between labels of two iterations, from which on the later one would learn nothing new
 # A second look by a segmenter, step by step.
@@ -226,12 +228,18 @@ def agreement(run: Run) -> list[dict[str, float]]:
     """
     rows, before = [], None
     for stage in labels_of(run):
-        labels, keep = np.load(stage / "labels.npy", mmap_mode="r"), np.load(stage / "keep.npy")
-        found = labels == 2
-        row = {"kept": float(keep.mean()), "certain": float((labels != 1).mean())}
-        if before is not None:
-            both, all_of = (found & before).sum((1, 2)), found.sum((1, 2)) + before.sum((1, 2))
-            row["agreement"] = float(np.where(all_of > 0, 2 * both / np.maximum(all_of, 1), 1).mean())
-        rows.append(row)
-        before = found
+        labels, keep = load_labels(stage)
+        certain, dice = 0, []
+        for first in range(0, len(labels), AT_ONCE):
+            part = labels[first : first + AT_ONCE]
+            certain += np.count_nonzero(part != 1)
+            if before is not None:
+                found, then = part == 2, before[first : first + AT_ONCE] == 2
+                both, all_of = (found & then).sum((1, 2)), found.sum((1, 2)) + then.sum((1, 2))
+                dice.append(np.where(all_of > 0, 2 * both / np.maximum(all_of, 1), 1))
+                forget(before)
+            forget(labels)
+        row = {"kept": float(keep.mean()), "certain": certain / labels.size}
+        rows.append(row | ({"agreement": float(np.concatenate(dice).mean())} if dice else {}))
+        before = labels
     return rows

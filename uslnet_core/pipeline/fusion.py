@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from uslnet_core.data.images import ImageSet
+from uslnet_core.data.storage import forget, growing, save_parts
 from uslnet_core.pipeline.sources import BLENDS, FUSED
 from uslnet_core.runs import Run
 from uslnet_core.saliency.appearance import appearance
@@ -37,13 +38,33 @@ def average(run: Run, split: str, cam: str, parts: Sequence[Stage]) -> Stage:
     """Average maps of one kind that are there."""
 
     def compute(folder: Path) -> None:
-        maps = [np.load(part / "maps.npy") for part in parts]
-        cells = min(each.shape[1] for each in maps)  # networks differ in the size of their cells
-        alike = [each if each.shape[1] == cells else upsample(torch.from_numpy(each), cells).numpy() for each in maps]
-        np.save(folder / "maps.npy", mean_maps(alike))
+        cells = min(each.shape[1] for each in loaded(parts))  # networks differ in the size of their cells
+        save_parts(folder / "maps.npy", map(mean_maps, together(parts, cells)))
 
     settings = {"seed": run.config.seed, "fusion": "mean"}
     return run.make(f"03-saliency/{cam}-{FUSED}/{split}", compute, settings=settings, inputs=parts)
+
+
+def loaded(parts: Sequence[Stage]) -> list[np.ndarray]:
+    """Open the maps of several stages as memory maps."""
+    return [np.load(part / "maps.npy", mmap_mode="r") for part in parts]
+
+
+def together(parts: Sequence[Stage], cells: int, *, always: bool = False) -> Iterator[list[np.ndarray]]:
+    """Hand out maps of several stages side by side, :data:`AT_ONCE` images at a time, all with so many cells a side.
+
+    Args:
+        parts: the stages, of the same images.
+        cells: side of the maps that are handed out.
+        always: whether those that have that side are interpolated, too, which keeps them within [0, 1].
+    """
+    maps = loaded(parts)
+    for first in range(0, len(maps[0]), AT_ONCE):
+        some = [np.array(each[first : first + AT_ONCE]) for each in maps]
+        keep = [not always and each.shape[1] == cells for each in some]
+        yield [e if k else upsample(torch.from_numpy(e), cells).numpy() for e, k in zip(some, keep, strict=True)]
+        for each in maps:
+            forget(each)
 
 
 def blend(run: Run, split: str, name: str, parts: Sequence[Stage]) -> Stage:
@@ -61,15 +82,12 @@ def blend(run: Run, split: str, name: str, parts: Sequence[Stage]) -> Stage:
     weigh = BLENDERS[name.partition("-")[0]]
 
     def compute(folder: Path) -> dict[str, float]:
-        maps = [np.load(part / "maps.npy", mmap_mode="r") for part in parts]
-        count, cells, agreed = len(maps[0]), max(each.shape[1] for each in maps), 0.0
-        out = np.lib.format.open_memmap(folder / "maps.npy", "w+", np.float32, (count, cells, cells))
-        for first in range(0, count, AT_ONCE):
-            some = [upsample(torch.from_numpy(each[first : first + AT_ONCE].copy()), cells).numpy() for each in maps]
-            out[first : first + AT_ONCE] = weigh(some)
-            agreed += float(agreement(some).mean(axis=(1, 2), dtype=np.float64).sum())
-        out.flush()
-        return {"agreement": agreed / count}
+        maps, agreed = loaded(parts), 0.0
+        with growing(folder / "maps.npy") as add:
+            for some in together(parts, max(each.shape[1] for each in maps), always=True):
+                add(weigh(some))
+                agreed += float(agreement(some).mean(axis=(1, 2), dtype=np.float64).sum())
+        return {"agreement": agreed / len(maps[0])}
 
     return run.make(f"03-saliency/{name}/{split}", compute, settings={"seed": run.config.seed}, inputs=parts)
 
@@ -89,13 +107,12 @@ def with_appearance(run: Run, split: str, maps: Stage) -> Stage:
 
     def compute(folder: Path) -> None:
         image_set, given = ImageSet.open(images.folder), np.load(maps / "maps.npy", mmap_mode="r")
-        shape = (len(image_set), image_set.size, image_set.size)
-        out = np.lib.format.open_memmap(folder / "maps.npy", "w+", np.float32, shape)
-        for part in torch.arange(len(image_set)).split(AT_ONCE):
-            some = upsample(torch.from_numpy(given[part.numpy()]), image_set.size)
-            out[part.numpy()] = appearance(image_set.batch(part), some).numpy()
-            run.progress("appearance", int(part[-1]) + 1, len(image_set))
-        out.flush()
+        with growing(folder / "maps.npy") as add:
+            for part in torch.arange(len(image_set)).split(AT_ONCE):
+                some = upsample(torch.from_numpy(given[part.numpy()]), image_set.size)
+                add(appearance(image_set.batch(part), some).numpy())
+                forget(given)
+                run.progress("appearance", int(part[-1]) + 1, len(image_set))
 
     name = f"03-saliency/appearance-{maps.name.split('/')[1]}/{split}"
     return run.make(name, compute, settings={"seed": run.config.seed}, inputs=[images, maps])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from uslnet_core.checkpoints import Desk
 from uslnet_core.compute import cores
 from uslnet_core.config import Config
 from uslnet_core.data.datasets import image_sources
@@ -50,8 +51,11 @@ def decode(run: Run, name: str, split: str, sources: list[Any], size: int, *, st
     """Decode images into a memory map, as a stage of any name; the rest is as for :func:`prepare_images`."""
     config = run.config
 
+    desk = Desk(run.folder, name)  # what is decoded when it is stopped is not decoded again
+
     def compute(folder: Path) -> dict[str, Any]:
-        skipped = write_images(sources, folder, size, strict=strict, workers=cores(), progress=run.progress)
+        options = {"strict": strict, "workers": cores(), "progress": run.progress, "desk": desk.path}
+        skipped = write_images(sources, folder, size, **options)
         return {"images": len(sources) - len(skipped), "skipped": len(skipped)}
 
     settings = {
@@ -61,7 +65,7 @@ def decode(run: Run, name: str, split: str, sources: list[Any], size: int, *, st
         "sources": source_digest(sources, config.seed),
     }
     settings |= drawn_by(config)
-    stage = run.make(name, compute, settings=settings)
+    stage = run.make(name, compute, settings=settings, keeper=desk)
     return refuse_skipped(stage) if strict else stage
 
 

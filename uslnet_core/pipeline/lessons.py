@@ -21,7 +21,7 @@ from uslnet_core.pipeline.training import load_segmenter, make_labels, train_ite
 from uslnet_core.pipeline.variants import vary
 from uslnet_core.runs import Run
 from uslnet_core.saliency.fuse import mean_maps
-from uslnet_core.segmenter import predict
+from uslnet_core.segmenter import predict_parts
 from uslnet_core.stages import Stage
 
 FIRST, NEXT = "iteration 0", "iteration 1"
@@ -112,8 +112,8 @@ def two_teachers(plus: Run, *, complete: bool) -> tuple[Run, Stage] | None:
 
     def compute(folder: Path) -> dict[str, Any]:
         seen = ImageSet.open(images.folder)
-        maps = [predict(load_segmenter(each), seen, fabric, progress=varied.progress) for each in teachers]
-        return write_labels(mean_maps(maps), rules, folder)
+        both = [predict_parts(load_segmenter(each), seen, fabric, progress=varied.progress) for each in teachers]
+        return write_labels(map(mean_maps, zip(*both, strict=True)), rules, folder)
 
     settings = {"uncertainty": rules.settings(), "size": image_size(varied)}
     settings["teachers"] = [each.manifest.fingerprint for each in teachers]

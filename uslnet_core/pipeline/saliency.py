@@ -6,7 +6,7 @@ trained on the training part alone. ``03-saliency/main`` are the maps that label
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ import torch
 from uslnet_core.config import check_choice
 from uslnet_core.contrastive.views import random_view
 from uslnet_core.data.images import ImageSet
+from uslnet_core.data.storage import forget, save_parts
 from uslnet_core.errors import RunError
 from uslnet_core.folders import link_or_copy
 from uslnet_core.pipeline.features import (
@@ -41,11 +42,12 @@ from uslnet_core.saliency.colour import colour_distance
 from uslnet_core.saliency.freqcam import FreqCAM
 from uslnet_core.saliency.gradcam import GradientCAM
 from uslnet_core.saliency.health import check_maps
-from uslnet_core.saliency.source import Source, map_images, upsample
+from uslnet_core.saliency.source import Source, map_parts, upsample
 from uslnet_core.stages import Stage
 
 WITHOUT_ENCODER: dict[str, Source] = {"colour_distance": colour_distance, "colour_clusters": colour_clusters}
 MAIN = "03-saliency/main"
+AT_ONCE = 64  # maps that are enlarged at a time
 
 
 def make_saliency(run: Run, source: Stage | None = None) -> Stage:
@@ -161,8 +163,8 @@ def map_with(
 
     def compute(folder: Path) -> dict[str, Any]:
         source = build()
-        maps = map_images(source, ImageSet.open(images.folder), fabric, progress=run.progress)
-        np.save(folder / "maps.npy", check_maps(maps, name))
+        save_parts(folder / "maps.npy", map_parts(source, ImageSet.open(images.folder), fabric, progress=run.progress))
+        check_maps(np.load(folder / "maps.npy", mmap_mode="r"), name)
         return {"empty": source.empty} if isinstance(source, GradientCAM) else {}
 
     stages = [images, *features, *inputs]
@@ -255,6 +257,14 @@ def load_saliency(run: Run, size: int | None = None) -> np.ndarray:
 def load_maps(stage: Stage, size: int) -> np.ndarray:
     """Load the maps of any saliency stage, brought bilinearly to (N, size, size) float32 in [0, 1]."""
     return upsample(torch.from_numpy(np.load(stage / "maps.npy")), size).numpy()
+
+
+def maps_in_parts(stage: Stage, size: int) -> Iterator[np.ndarray]:
+    """Load the maps of any saliency stage as `load_maps` does, a few at a time: (B, size, size) float32 in [0, 1]."""
+    maps = np.load(stage / "maps.npy", mmap_mode="r")
+    for first in range(0, len(maps), AT_ONCE):
+        yield upsample(torch.from_numpy(np.array(maps[first : first + AT_ONCE])), size).numpy()
+        forget(maps)
 
 
 def main_maps(run: Run, split: str) -> Stage:

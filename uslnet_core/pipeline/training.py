@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,18 @@ from lightning_fabric import Fabric
 from uslnet_core.checkpoints import DiskKeeper
 from uslnet_core.config import LabelsConfig, UncertaintyConfig, configure
 from uslnet_core.data.images import ImageSet
+from uslnet_core.data.storage import growing
 from uslnet_core.errors import ConfigError, RunError
 from uslnet_core.inference import Predictor
 from uslnet_core.labels import make_labels as label_batch
 from uslnet_core.pipeline.features import as_fields, common_settings, empty_encoder, fabric_of, load_encoder, method_of
-from uslnet_core.pipeline.images import image_size, load_images, prepare_fine_images, train_split
+from uslnet_core.pipeline.images import image_size, prepare_fine_images, train_split
 from uslnet_core.pipeline.looks import answer_of, lesson_settings, seen_twice
-from uslnet_core.pipeline.saliency import MAIN, encoder_settings, load_saliency
+from uslnet_core.pipeline.saliency import MAIN, encoder_settings, maps_in_parts
 from uslnet_core.pipeline.weights import load_weights, save_weights
 from uslnet_core.refine import train_segmenter
 from uslnet_core.runs import Run
-from uslnet_core.segmenter import Segmenter, predict
+from uslnet_core.segmenter import Segmenter, predict_parts
 from uslnet_core.stages import Stage, peek, read_stage, stale_reason
 
 LABEL_BATCH = 64
@@ -44,18 +46,22 @@ def make_labels(run: Run) -> Stage:
         settings["labels"] = config.labels.model_dump(mode="json")
 
     def compute(folder: Path) -> dict[str, Any]:
-        return write_labels(load_saliency(run), config.uncertainty, folder, config.labels)
+        return write_labels(maps_in_parts(saliency, image_size(run)), config.uncertainty, folder, config.labels)
 
     return run.make("04-labels", compute, settings=settings, inputs=[saliency])
 
 
 def write_labels(
-    saliency: np.ndarray, config: UncertaintyConfig, folder: Path, kind: LabelsConfig | None = None
+    saliency: np.ndarray | Iterable[np.ndarray],
+    config: UncertaintyConfig,
+    folder: Path,
+    kind: LabelsConfig | None = None,
 ) -> dict[str, Any]:
     """Run the uncertainty module over maps and write its labels.
 
     Args:
-        saliency: (N, S, S) float32 in [0, 1].
+        saliency: (N, S, S) float32 in [0, 1]; or parts of such an array, one after the other, so that memory does not
+            grow with N.
         config: the uncertainty section.
         folder: gets labels.npy, keep.npy, images.csv and regions.csv.
         kind: the labels section, for the ablations' labels in place of the module's.
@@ -63,24 +69,24 @@ def write_labels(
     Returns:
         Facts: kept images, certain share.
     """
-    labels = np.empty(saliency.shape, dtype=np.uint8)
-    keep, reasons, regions = [], [], []
-    for start in range(0, len(saliency), LABEL_BATCH):
-        out = label_batch(torch.from_numpy(saliency[start : start + LABEL_BATCH]), config, kind)
-        labels[start : start + LABEL_BATCH] = (out.label * 2).to(torch.uint8).numpy()
-        keep.append(out.keep.numpy())
-        reasons += list(out.reason)
-        table = out.regions_frame()
-        regions.append(table.assign(image=table["image"] + start))
-    kept = np.concatenate(keep)
-    certain = (labels != 1).mean((1, 2))
-    np.save(folder / "labels.npy", labels)
-    np.save(folder / "keep.npy", kept)
-    pd.DataFrame(
-        {"keep": kept, "reason": reasons, "certain": certain, "foreground": (labels == 2).mean((1, 2))}
-    ).to_csv(folder / "images.csv", index_label="image")
+    parts = saliency
+    if isinstance(saliency, np.ndarray):
+        parts = (saliency[start : start + LABEL_BATCH] for start in range(0, len(saliency), LABEL_BATCH))
+    images, regions, done = [], [], 0
+    with growing(folder / "labels.npy") as add:
+        for maps in parts:
+            out = label_batch(torch.from_numpy(maps), config, kind)
+            labels, table = (out.label * 2).to(torch.uint8).numpy(), out.regions_frame()
+            add(labels)
+            shares = {"certain": (labels != 1).mean((1, 2)), "foreground": (labels == 2).mean((1, 2))}
+            images.append(pd.DataFrame({"keep": out.keep.numpy(), "reason": out.reason, **shares}))
+            regions.append(table.assign(image=table["image"] + done))
+            done += len(labels)
+    rows = pd.concat(images, ignore_index=True)
+    np.save(folder / "keep.npy", rows["keep"].to_numpy())
+    rows.to_csv(folder / "images.csv", index_label="image")
     pd.concat(regions).to_csv(folder / "regions.csv", index=False)
-    return {"kept": int(kept.sum()), "images": len(kept), "certain": float(certain.mean())}
+    return {"kept": int(rows["keep"].sum()), "images": len(rows), "certain": float(rows["certain"].to_numpy().mean())}
 
 
 def load_labels(stage: Stage | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -118,7 +124,7 @@ def train_iteration(run: Run, iteration: int) -> Stage:
         if second:
             facts = write_fine_labels(run, load_segmenter(before), folder)
         elif iteration:
-            maps = predict(load_segmenter(before), ImageSet.open(images.folder), fabric, progress=run.progress)
+            maps = predict_parts(load_segmenter(before), ImageSet.open(images.folder), fabric, progress=run.progress)
             facts = write_labels(maps, config.uncertainty, folder)
         labels, keep = load_labels(folder if iteration else before)
         if second:
@@ -168,18 +174,16 @@ def write_fine_labels(run: Run, model: Segmenter, folder: Path) -> dict[str, Any
         Facts: kept images, certain share.
     """
     split = train_split(run)
-    count, size = len(load_images(run)), image_size(run)
-    finer = image_size(run, split, "fine-images")
-    maps = np.empty((count, size, size), dtype=np.float32)
-    fine = np.lib.format.open_memmap(folder / "fine-labels.npy", "w+", np.uint8, (count, finer, finer))
-    done = 0
-    for (seen, windows), look in seen_twice(run, split, model):
-        some = slice(done, done := done + len(seen))
-        maps[some] = look.whole(seen, windows, size).numpy()
-        labels = label_batch(look.whole(seen, windows, finer), run.config.uncertainty).label
-        fine[some] = (labels * 2).to(torch.uint8).numpy()
-    fine.flush()
-    return write_labels(maps, run.config.uncertainty, folder)
+    size, finer = image_size(run), image_size(run, split, "fine-images")
+    with growing(folder / "fine-labels.npy") as add:
+
+        def coarse() -> Iterator[np.ndarray]:
+            for (seen, windows), look in seen_twice(run, split, model):
+                labels = label_batch(look.whole(seen, windows, finer), run.config.uncertainty).label
+                add((labels * 2).to(torch.uint8).numpy())
+                yield look.whole(seen, windows, size).numpy()
+
+        return write_labels(coarse(), run.config.uncertainty, folder)
 
 
 def starting_encoder(run: Run) -> str:

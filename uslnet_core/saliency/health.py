@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from uslnet_core.data.storage import forget
 from uslnet_core.errors import TrainingError
 
 FLAT = 1e-3  # a map whose values lie this close together is constant; a cell this close to 0 or 1 is saturated
+AT_ONCE = 1024  # maps that are looked at together: of a memory map, no more than these stand in memory
 ONE_SIDE = 0.99  # more than this share of all cells at one end: everything is lesion, or everything skin
 
 
@@ -21,11 +23,18 @@ def map_health(maps: np.ndarray) -> dict[str, float]:
         constant: share of the maps that do not vary; skin and lesion: share of all cells at 0 and at 1 (within 1e-3);
         spread: the largest difference inside one map.
     """
-    spread = np.ptp(maps, axis=(1, 2))
+    parts = [maps[first : first + AT_ONCE] for first in range(0, len(maps), AT_ONCE)]
+    spread, skin, lesion = [], 0, 0
+    for part in parts:
+        spread.append(np.ptp(part, axis=(1, 2)))
+        skin += np.count_nonzero(part <= FLAT)
+        lesion += np.count_nonzero(part >= 1 - FLAT)
+        forget(maps)
+    spread = np.concatenate(spread)
     return {
         "constant": float((spread < FLAT).mean()),
-        "skin": float((maps <= FLAT).mean()),
-        "lesion": float((maps >= 1 - FLAT).mean()),
+        "skin": skin / maps.size,
+        "lesion": lesion / maps.size,
         "spread": float(spread.max()),
     }
 
@@ -47,7 +56,8 @@ def check_maps(maps: np.ndarray, source: str = "CCAM") -> np.ndarray:
     Raises:
         TrainingError: which of the three it is, and what to change.
     """
-    bad = ~np.isfinite(maps).all(axis=(1, 2))
+    parts = [maps[first : first + AT_ONCE] for first in range(0, len(maps), AT_ONCE)]
+    bad = ~np.concatenate([np.isfinite(part).all(axis=(1, 2)) for part in parts])
     if bad.any():
         raise TrainingError(
             f"{source}: a saliency map is not a number, in {int(bad.sum())} of {len(maps)} images, first in image "

@@ -26,7 +26,6 @@ Source = Callable[[Tensor], Tensor]
 ROUNDING = 1e-6  # an interpolation of ones may end this far above 1, and that is no mistake
 
 
-@torch.no_grad()
 def map_images(
     source: Source,
     images: ImageSet,
@@ -53,23 +52,38 @@ def map_images(
         DataError: no image, or what the source gives are not maps: wrong type, shape or range.
         TrainingError: the maps cannot be a saliency: not a number, constant, or all on one side.
     """
+    maps = np.concatenate(list(map_parts(source, images, fabric, batch_size=batch_size, progress=progress)))
+    return check_maps(maps, name_of(source)) if check else maps
+
+
+@torch.no_grad()
+def map_parts(
+    source: Source, images: ImageSet, fabric: Fabric, *, batch_size: int = 64, progress: Progress = quiet
+) -> Iterator[np.ndarray]:
+    """Map as `map_images` does, a batch at a time and unchecked, for sets of which all maps do not fit into memory.
+
+    Yields:
+        (B, h, w) float32 in [0, 1], in the order of the images.
+
+    Raises:
+        DataError: as `map_images`.
+    """
     name = name_of(source)
     if not len(images):
         raise DataError(f"{name} got an empty set of images; expected at least one. Notebook 01 makes them.")
     if isinstance(source, nn.Module):
         source = source.to(fabric.device)
-    out: list[Tensor] = []
+    size = None
     with resting(source):
         for part in torch.arange(len(images)).split(batch_size):
             with fabric.autocast():
                 maps = source(images.batch(part).to(fabric.device, memory_format=torch.channels_last))
-            out.append(check_batch(maps, len(part), name).float().cpu().clamp(0, 1))
-            if out[0].shape[1:] != out[-1].shape[1:]:
-                sizes = tuple(out[0].shape[1:]), tuple(out[-1].shape[1:])
-                raise DataError(f"{name} gave maps of {sizes[0]} and then of {sizes[1]}; expected one size for all.")
+            maps = check_batch(maps, len(part), name).float().cpu().clamp(0, 1)
+            size, found = size or tuple(maps.shape[1:]), tuple(maps.shape[1:])
+            if found != size:
+                raise DataError(f"{name} gave maps of {size} and then of {found}; expected one size for all.")
+            yield maps.numpy()
             progress("saliency maps", int(part[-1]) + 1, len(images))
-    maps = torch.cat(out).numpy()
-    return check_maps(maps, name) if check else maps
 
 
 def check_batch(maps: Tensor, count: int, name: str) -> Tensor:

@@ -1,0 +1,278 @@
+"""How fast images are decoded, read and augmented, as ratios to peers in the same process, and what 100,000 take.
+
+    python benchmarks/data.py [--out table.csv] [--size 128] [--rounds 9] [--count 100000] [--steps 200]
+
+Every contender takes its turn, round by round, so that a busy machine slows them alike; a ratio is the median of the
+rounds' ratios. Files and images are synthetic. ``--count 0`` leaves out the large set, which needs a minute or more and
+2 GB of disk for a while. With a GPU, the share of a training step that waits for data is measured, too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import multiprocessing
+import statistics
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from datetime import date
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from _timing import arguments, circumstances, in_turn
+from PIL import Image
+from torchvision.transforms import v2
+
+from uslnet_core.compute import generator, make_fabric, peak_memory
+from uslnet_core.config import Recipe, configure
+from uslnet_core.contrastive.pretrain import pretrain
+from uslnet_core.contrastive.views import random_view
+from uslnet_core.data import synthetic
+from uslnet_core.data.decoding import read_image
+from uslnet_core.data.images import ImageSet, ImageSource, as_floats, read, write_images
+from uslnet_core.pipeline.training import load_labels, write_labels
+from uslnet_core.refine import augmented, read_lesson
+from uslnet_core.saliency.source import upsample
+
+# Goals: at least so many times the peer, images a second; at most so far from PIL, GB, share of a step.
+TIMES_LARGE, FAR, PER_SECOND, TIMES_VIEWS, GIGABYTES, WAITING = 4.0, 0.5, 50_000, 3.0, 6.0, 0.02
+# Width, height, noise of the camera in levels, JPEG quality. The last is as large as a 12-megapixel file gets.
+FILES = {
+    "small JPEG": (600, 450, 3, 90),
+    "12-MP JPEG": (4000, 3000, 2, 90),
+    "12-MP JPEG, large file": (4000, 3000, 5, 95),
+}
+
+
+def row(what: str, value: float, unit: str, goal: str = "", met: bool | None = None, note: str = "") -> dict:
+    """Make a row of the table; ``met`` says whether the goal is."""
+    verdict = "" if met is None else "pass" if met else "short"
+    return {"what": what, "value": round(value, 3), "unit": unit, "goal": goal, "verdict": verdict, "note": note}
+
+
+def ratio(seconds: dict[str, list[float]], peer: str, ours: str) -> float:
+    """Say how many times faster ours is than the peer: the median over the rounds."""
+    return statistics.median(a / b for a, b in zip(seconds[peer], seconds[ours], strict=True))
+
+
+def pillow(path: Path, size: int) -> np.ndarray:
+    """Decode as a few lines of Pillow do."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+
+
+def photograph(path: Path, width: int, height: int, noise: int, quality: int) -> Path:
+    """Write a synthetic image with a camera's noise as a JPEG."""
+    large = Image.fromarray(synthetic.image(3, size=1024, seed=0)).resize((width, height), Image.Resampling.BICUBIC)
+    grain = np.rint(np.random.default_rng(0).normal(0, noise, (height, width, 3)))
+    Image.fromarray((np.asarray(large) + grain).clip(0, 255).astype(np.uint8)).save(path, quality=quality)
+    return path
+
+
+def decoding(folder: Path, size: int, rounds: int) -> list[dict]:
+    """One image at a time against PIL, and threads against processes."""
+    rows = []
+    for name, kind in FILES.items():
+        path = photograph(folder / f"{name}.jpg", *kind)
+        apart = np.abs(read_image(path, size).astype(int) - pillow(path, size))
+        seconds = in_turn({"pil": partial(pillow, path, size), "ours": partial(read_image, path, size)}, rounds)
+        large, note = "12-MP" in name, f"{path.stat().st_size / 1e6:.1f} MB, to {size} px"
+        times, goal = ratio(seconds, "pil", "ours"), f">= {TIMES_LARGE:g}" if large else ""
+        rows.append(row(f"{name}: speed", times, "times PIL", goal, times >= TIMES_LARGE if large else None, note))
+        if large:
+            mean = float(apart.mean())
+            rows.append(row(f"{name}: mean difference", mean, "of 255", f"< {FAR:g}", mean < FAR, note))
+        else:
+            most = float(apart.max())
+            rows.append(row(f"{name}: largest difference", most, "of 255", "<= 1", most <= 1, note))
+    files = [folder / "small JPEG.jpg"] * 64
+    with ThreadPoolExecutor(2) as threads, ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as processes:
+        pools = {"threads": threads, "processes": processes}
+        several = {
+            name: lambda pool=pool: list(pool.map(read_image, files, [size] * 64)) for name, pool in pools.items()
+        }
+        several["processes"]()  # they start, and import
+        seconds = in_turn({"one": lambda: [read_image(file, size) for file in files], **several}, max(3, rounds // 2))
+    for name in pools:
+        rows.append(row(f"two {name}", ratio(seconds, "one", name), "times one", note="small JPEGs"))
+    return rows
+
+
+def reading(folder: Path, size: int, rounds: int) -> list[dict]:
+    """Batches of 64 in random order from a warm memory map: as stored, and as floats for a network."""
+    count = 2**28 // (3 * size * size)
+    np.save(folder / "images.npy", np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8))
+    images = ImageSet([str(number) for number in range(count)], np.load(folder / "images.npy", mmap_mode="r"))
+    parts = torch.randperm(count, generator=generator(0)).split(64)
+    seconds = in_turn({n: lambda f=f: [f(p) for p in parts] for n, f in _readers(images).items()}, rounds + 1)
+    stored, floats = (count / statistics.median(times[1:]) for times in seconds.values())  # the first warms up
+    met = stored >= PER_SECOND
+    return [
+        row("memory map, as stored", stored, "images/s", f">= {PER_SECOND}", met, f"{size} px"),
+        row("memory map, as floats", floats, "images/s", note=f"{size} px; on a GPU, the device does this"),
+    ]
+
+
+def _readers(images: ImageSet) -> dict:
+    return {"stored": images.pixels, "floats": images.batch}
+
+
+def per_sample(recipe: Recipe) -> v2.Compose:
+    """The same operations in torchvision's v2, for one image at a time."""
+    scale = recipe.crop / 224
+    jitter = v2.ColorJitter(recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue)
+    blur = v2.GaussianBlur(2 * max(1, math.ceil(6 * scale)) + 1, (0.1 * scale, 2 * scale))
+    crop = v2.RandomResizedCrop(recipe.crop, scale=recipe.crop_area, antialias=False)
+    steps = [crop, v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(), v2.RandomApply([jitter], recipe.jitter)]
+    return v2.Compose(
+        [*steps, v2.RandomGrayscale(recipe.grey), *([v2.RandomApply([blur], recipe.blur)] * bool(recipe.blur))]
+    )
+
+
+def augmentation(rounds: int) -> list[dict]:
+    """A batch of 32 at once against v2 sample by sample, both from floats."""
+    rows = []
+    for profile, method in itertools.product(("quick", "workshop", "paper"), ("simclr", "moco_v2")):
+        config = configure(profile)
+        recipe, rng, size = config.recipe(method), generator(0), config.images.size
+        images = torch.rand(32, 3, size, size, generator=rng)
+        alone = per_sample(recipe)
+        contenders = {
+            "v2": lambda images=images, alone=alone: torch.stack([alone(image) for image in images]),
+            "ours": partial(random_view, images, recipe, rng),
+        }
+        in_turn(contenders, 1)
+        times = ratio(in_turn(contenders, rounds), "v2", "ours")
+        note = f"{recipe.crop} px{', with blur' * bool(recipe.blur)}"
+        met = times >= TIMES_VIEWS
+        rows.append(row(f"views, {profile}, {method}", times, "times v2", f">= {TIMES_VIEWS:g}", met, note))
+    return rows
+
+
+class StoppedError(Exception):
+    """Ends a training after some steps."""
+
+
+def stop_after(steps: int):
+    """Give a progress function that ends what it is told of."""
+
+    def progress(what: str, done: int, total: int) -> None:
+        if done >= min(steps, total):
+            raise StoppedError
+
+    return progress
+
+
+def held() -> float:
+    """Give the most memory that this process has held so far, GB."""
+    return peak_memory() * 2**20 / 1e9
+
+
+def large_set(folder: Path, count: int, size: int, steps: int) -> dict[str, float]:
+    """Prepare, read, label and learn from a simulated set, and give the most memory held after each, GB.
+
+    Preparing decodes one small file again and again, to 32 pixels. The rest sees a sparse memory map of the full size.
+    """
+    torch.set_num_threads(1)
+    peaks = {"start": held()}
+    path = folder / "one.jpg"
+    Image.fromarray(synthetic.image(0, size=32, seed=0)).save(path)
+    write_images([ImageSource(f"image{number}", path) for number in range(count)], folder / "prepared", 32)
+    peaks["prepare"] = held()
+    np.lib.format.open_memmap(folder / "sparse.npy", "w+", np.uint8, (count, size, size, 3))
+    images = ImageSet([str(number) for number in range(count)], np.load(folder / "sparse.npy", mmap_mode="r"))
+    for part in torch.randperm(count).split(256):
+        images.pixels(part)
+    peaks["read all"] = held()
+    config = configure("quick", contrastive={"crop": 32, "batch_size": 64}, compute={"device": "cpu"})
+    try:
+        pretrain(images, config, make_fabric(config.compute), stop_after(steps))
+    except StoppedError:
+        peaks["contrastive steps"] = held()
+    rng = np.random.default_rng(0)
+    maps = (
+        upsample(torch.from_numpy(rng.random((len(p), 8, 8), np.float32)), size) for p in torch.arange(count).split(64)
+    )
+    write_labels((each.numpy() for each in maps), config.uncertainty, folder)
+    peaks["label all"] = held()
+    labels, _ = load_labels(folder)
+    for part in torch.randperm(count).split(32)[: max(steps, count // 64)]:  # what a step of the segmenter reads
+        lesson = read_lesson(images, labels, part, torch.device("cpu"))
+    augmented(*lesson, config.segmenter, generator(0), torch.device("cpu"))
+    peaks["read lessons"] = held()
+    return peaks
+
+
+def memory(folder: Path, count: int, size: int, steps: int) -> list[dict]:
+    """Run `large_set` in a process of its own, since a process's peak never falls."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        peaks = pool.submit(large_set, folder, count, size, steps).result()
+    name = f"{count} images of {size} px"
+    rows = [row(f"{name}: {stage}", peak, "GB at most so far") for stage, peak in peaks.items()]
+    most = max(peaks.values())
+    return [*rows, row(f"{name}: most", most, "GB", f"< {GIGABYTES:g}", most < GIGABYTES, "resident, files included")]
+
+
+def waiting(folder: Path, steps: int) -> list[dict]:
+    """Train on a GPU, and profile how long it has nothing to do because the next batch is not there."""
+    if not torch.cuda.is_available():
+        return [row("a step waits for data", math.nan, "share", f"< {WAITING:g}", None, "no GPU here: not measured")]
+    from uslnet_core.contrastive.simclr import SimCLR
+    from uslnet_core.encoder import Encoder
+    from uslnet_core.loop import Loop
+
+    device, rows = torch.device("cuda"), []
+    for profile in ("workshop", "paper"):
+        config = configure(profile)
+        recipe, size, fabric = config.recipe("simclr"), config.images.size, make_fabric(config.compute)
+        count = recipe.batch_size * (steps + 5)
+        np.lib.format.open_memmap(folder / "many.npy", "w+", np.uint8, (count, size, size, 3))
+        images = ImageSet([str(n) for n in range(count)], np.load(folder / "many.npy", mmap_mode="r"))
+        encoder = Encoder(config.backbone)
+        encoder.set_last_stride(recipe.last_stride)
+        model = SimCLR(encoder, recipe, count).to(memory_format=torch.channels_last)
+        options = {"learning_rate": 1e-4, "weight_decay": 0.0, "warm_up": 0.1, "rng": generator(0), "fabric": fabric}
+        loop = Loop(model, count=count, batch_size=recipe.batch_size, epochs=1, **options)
+        loop.model.mark_forward_method("loss")
+        waits, wholes, begin = [], [], time.perf_counter()
+        for pixels in loop.rest_of_epoch(partial(read, images, device)):
+            floats = as_floats(pixels, device)
+            torch.cuda.synchronize()
+            there = time.perf_counter()
+            loop.step(loop.model.loss(floats, loop.rng)[0])
+            torch.cuda.synchronize()
+            end = time.perf_counter()
+            waits.append(there - begin)
+            wholes.append(end - begin)
+            begin = end
+        share = sum(waits[5:]) / sum(wholes[5:])  # the first steps choose their kernels
+        note = f"{config.backbone}, {size} px, batch {recipe.batch_size}, {torch.cuda.get_device_name()}"
+        rows.append(row(f"a step waits for data, {profile}", share, "share", f"< {WAITING:g}", share < WAITING, note))
+    return rows
+
+
+def main() -> None:
+    """Measure, print, and write the table where asked to."""
+    args = arguments(__doc__, size=128, rounds=9, count=100_000, steps=200)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows = decoding(folder, args.size, args.rounds) + reading(folder, args.size, args.rounds)
+        rows += augmentation(args.rounds) + waiting(folder, min(args.steps, 50))
+        if args.count:
+            rows += memory(folder, args.count, args.size, args.steps)
+    table = pd.DataFrame(rows)
+    machine, versions = circumstances()
+    print(f"{args.rounds} rounds · {machine} · {versions}\n")
+    print(table.to_string(index=False))
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        measured = f"{args.rounds} rounds, {machine}, {versions}, {date.today().isoformat()}"
+        table.assign(measured=[measured, *[""] * (len(table) - 1)]).to_csv(args.out, index=False)
+
+
+if __name__ == "__main__":
+    main()
