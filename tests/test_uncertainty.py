@@ -80,8 +80,11 @@ def test_the_two_paths_agree_on_large_maps():
     maps = torch.cat([maps, torch.nn.functional.pad(spiral(221), (1, 2, 1, 2))[None]])
     for neighbours in (4, 8):
         one, other = (components.find_runs(maps, 0.65, neighbours, on_device=d) for d in (False, True))
-        for name in ("image", "y", "x", "length", "component", "first", "mask"):
+        for name in ("image", "y", "x", "length", "component", "first"):
             assert torch.equal(getattr(one, name), getattr(other, name)), name
+        every = torch.ones(one.components, dtype=torch.bool)
+        for runs in (one, other):
+            assert torch.equal(components.pixels_of(runs, every), maps > np.float32(0.65))
         structure = np.ones((3, 3)) if neighbours == 8 else None
         expected = [ndimage.label(m.numpy() > np.float32(0.65), structure)[1] for m in maps]
         assert torch.bincount(one.image[one.first], minlength=len(maps)).tolist() == expected
