@@ -179,11 +179,11 @@ def distance_sums(runs: Runs, total: Callable[[Tensor], Tensor]) -> Tensor:
     Returns:
         (components,) float64, in pixels; equal to ``math.fsum`` over the pixels in any order.
     """
-    coarse, fine, shift = _distance_table(runs.height, runs.width, runs.length.device)
+    table, shift = distance_table(runs.height, runs.width, runs.length.device)
     start = runs.y * runs.width + runs.x
     stop = start + runs.length
     # (index_select is several times faster than indexing by a tensor)
-    high, low = (total(t.index_select(0, stop) - t.index_select(0, start)) for t in (coarse, fine))
+    high, low = (total(part) for part in (table.index_select(0, stop) - table.index_select(0, start)).unbind(1))
     # Carry over what the fine part holds in whole coarse steps: then both parts are float64 exactly, and
     # adding them is the one and only rounding.
     carry = low >> (53 - shift)
@@ -192,8 +192,10 @@ def distance_sums(runs: Runs, total: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _distance_table(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor, int]:
+def distance_table(height: int, width: int, device: torch.device) -> tuple[Tensor, int]:
     """Running sums over the raster of each pixel's distance, as integers: steps of 2^-shift, and the rest of 2^-53.
+
+    (H · W + 1, 2) int64, both parts side by side, as they are always asked for together; and the shift.
 
     A float64 distance is 0 or at least ½, so it is a whole number of 2^-53: the two parts hold it without
     loss.
@@ -209,5 +211,7 @@ def _distance_table(height: int, width: int, device: torch.device) -> tuple[Tens
     shift = 53 - bits
     coarse = np.floor(distance * 2.0**shift)
     fine = (distance * 2.0**shift - coarse) * 2.0**bits
-    parts = [np.concatenate([[0], np.cumsum(part.astype(np.int64))]) for part in (coarse, fine)]
-    return *(torch.from_numpy(part).to(device) for part in parts), shift
+    table = np.zeros((distance.size + 1, 2), np.int64)
+    for part, column in zip((coarse, fine), table.T, strict=True):
+        np.cumsum(part.astype(np.int64), out=column[1:])
+    return torch.from_numpy(table).to(device), shift
