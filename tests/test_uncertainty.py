@@ -8,45 +8,38 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from uncertainty_oracle import check, shapes, smooth_maps, spiral
+from uncertainty_oracle import check, shapes, smooth_maps, spiral, ways
 
 from uslnet_core import components, uncertainty
 from uslnet_core.uncertainty import UncertaintyModule
 
-
-@pytest.fixture(params=["numpy", "torch"])
-def path(request, monkeypatch):
-    """Both ways to find components, on the CPU."""
-    use(monkeypatch, request.param)
-    return request.param
-
-
-def use(monkeypatch, name):
-    find = components.find_runs
-    monkeypatch.setattr(uncertainty, "find_runs", lambda *a: find(*a, on_device=name == "torch"))
+every_way = pytest.mark.parametrize("way", ways())
 
 
 # --- against the oracle ----------------------------------------------------------------------------------------------
 
 
+@every_way
 @pytest.mark.parametrize("rule", ["mean", "sum"])
 @pytest.mark.parametrize("neighbours", [4, 8])
 @pytest.mark.parametrize("min_area", [0.0, 0.02])
-def test_shapes(path, neighbours, rule, min_area):
+def test_shapes(way, neighbours, rule, min_area):
     maps = torch.from_numpy(np.stack([np.asarray(s, np.float32) for s in shapes().values()]))
-    check(maps, neighbours=neighbours, rule=rule, min_area=min_area)
+    check(maps, way, neighbours=neighbours, rule=rule, min_area=min_area)
 
 
+@every_way
 @pytest.mark.parametrize("neighbours", [4, 8])
 @pytest.mark.parametrize(("height", "width"), [(40, 40), (33, 50), (50, 31)])
 @pytest.mark.parametrize("noise", [0, 0.15])
-def test_smooth_and_noisy(path, neighbours, height, width, noise):
+def test_smooth_and_noisy(way, neighbours, height, width, noise):
     maps = smooth_maps(6, height, width, np.random.default_rng(3), noise)
-    out = check(maps, neighbours=neighbours, min_area=0.01)
+    out = check(maps, way, neighbours=neighbours, min_area=0.01)
     assert out.keep.any()
-    check(maps, neighbours=neighbours, rule="sum")
+    check(maps, way, neighbours=neighbours, rule="sum")
 
 
+@every_way
 @given(
     data=st.data(),
     size=st.tuples(st.integers(1, 4), st.integers(1, 11), st.integers(1, 11)),
@@ -56,23 +49,21 @@ def test_smooth_and_noisy(path, neighbours, height, width, noise):
     min_area=st.sampled_from([0.0, 0.02, 0.05, 0.2, 1.0]),
     exclusion=st.sampled_from([0.0, 0.2, 1 / 3, 0.5, math.inf]),
     dtype=st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16]),
-    name=st.sampled_from(["numpy", "torch"]),
 )
-@settings(max_examples=200, deadline=None, derandomize=True)
-def test_random(data, size, levels, neighbours, rule, min_area, exclusion, dtype, name):
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_random(way, data, size, levels, neighbours, rule, min_area, exclusion, dtype):
     pixels = data.draw(st.lists(st.sampled_from(levels), min_size=math.prod(size), max_size=math.prod(size)))
     maps = torch.tensor(pixels, dtype=torch.float64).reshape(size).to(dtype)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        use(monkeypatch, name)
-        check(maps, neighbours=neighbours, rule=rule, min_area=min_area, exclusion=exclusion)
+    check(maps, way, neighbours=neighbours, rule=rule, min_area=min_area, exclusion=exclusion)
 
 
-def test_many_random_maps_of_pixels_and_specks(path):
+@every_way
+def test_many_random_maps_of_pixels_and_specks(way):
     rng = np.random.default_rng(0)
     for density in (0.2, 0.4, 0.6, 0.8):
         maps = torch.from_numpy((rng.random((40, 13, 17)) < density).astype(np.float32))
-        check(maps, neighbours=8, min_area=0)
-        check(maps, neighbours=4, min_area=3 / (13 * 17))
+        check(maps, way, neighbours=8, min_area=0)
+        check(maps, way, neighbours=4, min_area=3 / (13 * 17))
 
 
 def test_the_two_paths_agree_on_large_maps():
@@ -80,8 +71,11 @@ def test_the_two_paths_agree_on_large_maps():
     maps = torch.cat([maps, torch.nn.functional.pad(spiral(221), (1, 2, 1, 2))[None]])
     for neighbours in (4, 8):
         one, other = (components.find_runs(maps, 0.65, neighbours, on_device=d) for d in (False, True))
-        for name in ("image", "y", "x", "length", "component", "first", "mask"):
+        for name in ("image", "y", "x", "length", "component", "first"):
             assert torch.equal(getattr(one, name), getattr(other, name)), name
+        every = torch.ones(one.components, dtype=torch.bool)
+        for runs in (one, other):
+            assert torch.equal(components.pixels_of(runs, every), maps > np.float32(0.65))
         structure = np.ones((3, 3)) if neighbours == 8 else None
         expected = [ndimage.label(m.numpy() > np.float32(0.65), structure)[1] for m in maps]
         assert torch.bincount(one.image[one.first], minlength=len(maps)).tolist() == expected
@@ -99,33 +93,37 @@ def test_numbering_does_not_depend_on_the_graph_search(monkeypatch):
     check(maps)
 
 
-def test_groups_of_images(path, monkeypatch):
+@every_way
+def test_groups_of_images(way, monkeypatch):
     maps = smooth_maps(7, 20, 20, np.random.default_rng(5), 0.2)
-    whole = check(maps)
+    whole = check(maps, way)
     monkeypatch.setattr(uncertainty, "_GROUP_PIXELS", 2 * 400)
-    parts = check(maps)
+    parts = check(maps, way)
     assert torch.equal(whole.label, parts.label)
 
 
+@every_way
 @pytest.mark.parametrize("height", [1, 2, 3, 7])
-def test_one_row_and_one_column(path, height):
+def test_one_row_and_one_column(way, height):
     line = torch.tensor([1.0, 1, 0, 1, 0.5, 1, 1])
-    check(line.repeat(height, 1)[None], min_area=0)
-    check(line.repeat(height, 1).T[None].contiguous(), min_area=0)
-    check(line.repeat(height, 1).T[None], min_area=0)  # not contiguous
+    check(line.repeat(height, 1)[None], way, min_area=0)
+    check(line.repeat(height, 1).T[None].contiguous(), way, min_area=0)
+    check(line.repeat(height, 1).T[None], way, min_area=0)  # not contiguous
 
 
-def test_no_image_and_one_image(path):
-    out = UncertaintyModule()(torch.zeros(0, 5, 6))
+@every_way
+def test_no_image_and_one_image(way):
+    out = UncertaintyModule()(torch.zeros(0, 5, 6), way)
     assert out.label.shape == (0, 5, 6) and out.keep.shape == out.reason.shape == (0,)
     assert len(out.regions) == 0 and len(out.regions_frame()) == 0
-    check(smooth_maps(1, 20, 20, np.random.default_rng(0)))
+    check(smooth_maps(1, 20, 20, np.random.default_rng(0)), way)
 
 
 # --- by hand ---------------------------------------------------------------------------------------------------------
 
 
-def test_worked_by_hand(path):
+@every_way
+def test_worked_by_hand(way):
     saliency = torch.tensor(
         [
             [0.9, 0.9, 0.1, 0.1, 0.1, 0.1],
@@ -145,7 +143,7 @@ def test_worked_by_hand(path):
         [0, 0, 0, h, 0, 0],
         [0, 0, 0, 0, 0, h],
     ]
-    out = UncertaintyModule(min_area=2 / 36)(saliency[None])
+    out = UncertaintyModule(min_area=2 / 36)(saliency[None], way)
     assert out.label[0].tolist() == expected
     assert out.reason.tolist() == ["kept"]
     frame = out.regions_frame()
@@ -158,41 +156,45 @@ def test_worked_by_hand(path):
     np.testing.assert_allclose(frame["centroid_x"], [1 / 3, 3, 5])
 
 
-def test_mean_and_sum_choose_differently(path):
+@every_way
+def test_mean_and_sum_choose_differently(way):
     saliency = torch.zeros(1, 30, 30)
     saliency[0, 10:21, 10:21] = 1  # large, around the centre
     saliency[0, 15, 26] = 1  # one pixel, 11 from the centre: a sum of 11, against hundreds
-    mean, printed = (check(saliency, rule=rule, min_area=0).label for rule in ("mean", "sum"))
+    mean, printed = (check(saliency, way, rule=rule, min_area=0).label for rule in ("mean", "sum"))
     assert mean[0, 15, 15] == 1 and mean[0, 15, 26] == 0.5
     assert printed[0, 15, 15] == 0.5 and printed[0, 15, 26] == 1
 
 
-def test_corner_contact_joins_only_with_eight_neighbours(path):
+@every_way
+def test_corner_contact_joins_only_with_eight_neighbours(way):
     saliency = torch.zeros(1, 6, 6)
     saliency[0, 2, 2] = saliency[0, 3, 3] = 1
-    assert len(check(saliency, neighbours=8, min_area=0).regions) == 1
-    assert len(check(saliency, neighbours=4, min_area=0).regions) == 2
+    assert len(check(saliency, way, neighbours=8, min_area=0).regions) == 1
+    assert len(check(saliency, way, neighbours=4, min_area=0).regions) == 2
 
 
-def test_thresholds_compare_in_the_dtype_of_the_map(path):
+@every_way
+def test_thresholds_compare_in_the_dtype_of_the_map(way):
     for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
         low, high = torch.tensor(0.35, dtype=dtype), torch.tensor(0.65, dtype=dtype)
         step = torch.finfo(dtype).eps / 4
         saliency = torch.stack([low, high, low - step, high + 2 * step]).reshape(1, 1, 4)
         assert saliency[0, 0, 2] < low and saliency[0, 0, 3] > high
-        label = check(saliency, min_area=0).label
+        label = check(saliency, way, min_area=0).label
         assert label.tolist() == [[[0.5, 0.5, 0, 1]]]  # equality is uncertain
 
 
-def test_least_area_stays_if_equal(path):
+@every_way
+def test_least_area_stays_if_equal(way):
     saliency = torch.zeros(2, 10, 10)
     saliency[0, 4:6, 4:6] = 1
     saliency[1, 4:6, 4:6] = saliency[1, 6, 5] = 1
-    assert check(saliency, min_area=0.05).reason.tolist() == ["no component left", "kept"]
-    assert check(saliency, min_area=0.04).keep.all()
+    assert check(saliency, way, min_area=0.05).reason.tolist() == ["no component left", "kept"]
+    assert check(saliency, way, min_area=0.04).keep.all()
     # Halves round to the even number: 4.5 is 4, 5.5 would be 6.
-    assert check(saliency, min_area=0.045).keep.all()
-    assert not check(saliency, min_area=0.055).keep.any()
+    assert check(saliency, way, min_area=0.045).keep.all()
+    assert not check(saliency, way, min_area=0.055).keep.any()
 
 
 def test_the_paper_s_least_area_at_its_size():
@@ -202,14 +204,15 @@ def test_the_paper_s_least_area_at_its_size():
     assert UncertaintyModule()(saliency).keep.tolist() == [True, False]
 
 
-def test_equal_to_the_exclusion_distance_is_kept(path):
+@every_way
+def test_equal_to_the_exclusion_distance_is_kept(way):
     saliency = torch.zeros(2, 12, 30)
     saliency[0, 6, 19] = 1  # min(12, 30) / 3 = 4 from (6, 15)
     saliency[1, 6, 20] = 1
-    out = check(saliency, min_area=0)
+    out = check(saliency, way, min_area=0)
     assert out.reason.tolist() == ["kept", "too far from the centre"]
     assert out.label[1, 6, 20] == 1  # the label of an excluded image still shows what was chosen
-    assert check(saliency, min_area=0, exclusion=math.inf).keep.all()
+    assert check(saliency, way, min_area=0, exclusion=math.inf).keep.all()
 
 
 # --- ties ------------------------------------------------------------------------------------------------------------
@@ -228,11 +231,12 @@ def mirrored(turn):
         yield torch.from_numpy(pair.T.copy() if turn else pair)
 
 
+@every_way
 @pytest.mark.parametrize("turn", [False, True])
-def test_mirror_images_are_equal_and_the_first_wins(path, turn):
+def test_mirror_images_are_equal_and_the_first_wins(way, turn):
     ties = 0
     for pair in mirrored(turn):
-        out = check(pair[None], min_area=0, exclusion=math.inf)
+        out = check(pair[None], way, min_area=0, exclusion=math.inf)
         table = out.regions_frame()
         best = table.index[table.mean_distance == table.mean_distance.min()]
         assert len(best) % 2 == 0  # each has its twin, to the last bit, though its pixels come in another order
@@ -244,9 +248,10 @@ def test_mirror_images_are_equal_and_the_first_wins(path, turn):
 # --- properties ------------------------------------------------------------------------------------------------------
 
 
-def test_three_values_and_one_connected_foreground(path):
+@every_way
+def test_three_values_and_one_connected_foreground(way):
     maps = smooth_maps(20, 40, 40, np.random.default_rng(8), 0.12)
-    out = UncertaintyModule(min_area=0.01)(maps)
+    out = UncertaintyModule(min_area=0.01)(maps, way)
     assert set(out.label.unique().tolist()) == {0.0, 0.5, 1.0}
     for label, has in zip(out.label.numpy(), out.reason != "no component left", strict=True):
         assert ndimage.label(label == 1, np.ones((3, 3)))[1] == int(has)
@@ -254,34 +259,38 @@ def test_three_values_and_one_connected_foreground(path):
     assert ((out.label == 1) <= (maps > 0.65)).all()
 
 
-def test_transposing_transposes(path):
+@every_way
+def test_transposing_transposes(way):
     # Distances to (H/2, W/2) know no rows from columns, and these maps hold no ties. A left-right flip is no such
     # symmetry: column 0 has no mirror image about W/2.
     maps = smooth_maps(12, 40, 30, np.random.default_rng(9), 0.1)
     um = UncertaintyModule(min_area=0.01)
-    one, other = um(maps), um(maps.transpose(1, 2))
+    one, other = um(maps, way), um(maps.transpose(1, 2), way)
     assert torch.equal(one.label, other.label.transpose(1, 2)) and torch.equal(one.keep, other.keep)
 
 
-def test_an_image_s_label_does_not_depend_on_its_batch(path):
+@every_way
+def test_an_image_s_label_does_not_depend_on_its_batch(way):
     maps = smooth_maps(6, 30, 30, np.random.default_rng(10), 0.1)
     um = UncertaintyModule()
-    together = um(maps)
-    alone = [um(maps[i : i + 1]) for i in range(6)]
+    together = um(maps, way)
+    alone = [um(maps[i : i + 1], way) for i in range(6)]
     assert torch.equal(together.label, torch.cat([a.label for a in alone]))
     assert torch.equal(together.regions.mean_distance, torch.cat([a.regions.mean_distance for a in alone]))
 
 
-def test_no_gradient_and_inference_mode(path):
+@every_way
+def test_no_gradient_and_inference_mode(way):
     maps = smooth_maps(2, 20, 20, np.random.default_rng(0))
-    expected = UncertaintyModule()(maps).label
-    assert not UncertaintyModule()(maps.clone().requires_grad_()).label.requires_grad
+    expected = UncertaintyModule()(maps, way).label
+    assert not UncertaintyModule()(maps.clone().requires_grad_(), way).label.requires_grad
     with torch.inference_mode():
-        assert torch.equal(UncertaintyModule()(maps.clone()).label, expected)
+        assert torch.equal(UncertaintyModule()(maps.clone(), way).label, expected)
 
 
-def test_steps_above_one_that_upsampling_leaves_are_ones(path):
-    out = UncertaintyModule()(torch.full((1, 8, 8), 1 + 2 * torch.finfo(torch.float32).eps))
+@every_way
+def test_steps_above_one_that_upsampling_leaves_are_ones(way):
+    out = UncertaintyModule()(torch.full((1, 8, 8), 1 + 2 * torch.finfo(torch.float32).eps), way)
     assert (out.label == 1).all()
 
 

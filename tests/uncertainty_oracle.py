@@ -1,8 +1,10 @@
 """A slow, literal reading of Algorithm 1, what it is compared with, and the maps that both are given."""
 
 import math
+from importlib.util import find_spec
 
 import numpy as np
+import pytest
 import torch
 from scipy import ndimage
 
@@ -89,11 +91,17 @@ def literal(saliency, low, high, min_area, neighbours, rule, exclusion, threshol
 SETTINGS = {"low": 0.35, "high": 0.65, "min_area": 0.02, "neighbours": 8, "rule": "mean", "exclusion": 1 / 3}
 
 
-def check(saliency, **changes):
+def ways():
+    """The ways to compute that this machine has, to parametrise tests with."""
+    without = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
+    return ["numpy", "torch", pytest.param("numba", marks=without)]
+
+
+def check(saliency, way="auto", **changes):
     """Compare a batch with the oracle: labels, flags, reasons and every number of the table, to the last bit."""
     given_settings = SETTINGS | changes
     before = saliency.clone()
-    out = UncertaintyModule(**given_settings)(saliency)
+    out = UncertaintyModule(**given_settings)(saliency, way)
     assert torch.equal(saliency, before)
     expected = [literal(one, **given_settings) for one in saliency]
     assert out.label.dtype == torch.float32 and out.label.shape == saliency.shape

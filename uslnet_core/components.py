@@ -19,6 +19,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from uslnet_core import run_bits
 from uslnet_core.errors import DataError
 
 
@@ -71,42 +72,14 @@ def find_runs(maps: Tensor, threshold: float | Tensor, neighbours: int, on_devic
     # Runs whose columns overlap touch; with 8 neighbours also those whose ends are diagonal.
     reach = 1 if neighbours == 8 else 0
     join = _join_torch if on_device else _join_numpy
-    mask, start, stop, component, first = join(maps, threshold, reach)
-    row = start // (width + 1)
-    image = row // (height + 1)
-    y, x = row - image * (height + 1) - 1, start - row * (width + 1)
-    return Runs(images, height, width, mask, image, y, x, stop - start, component, first)
+    return Runs(images, height, width, *join(maps, threshold, reach))
 
 
 def _join_numpy(maps: Tensor, threshold: float | Tensor, reach: int) -> tuple[Tensor, ...]:
-    """The padded mask; start and stop (in its flat row) and component of each run; first run of each component."""
-    images, height, width = maps.shape
-    stride = width + 1
+    """The mask; image, row, column, length and component of each run; first run of each component."""
     values = maps.numpy()
-    mask = np.zeros((images, height + 1, stride), bool)
-    mask[:, 1:, :width] = values > np.asarray(threshold, values.dtype).reshape(-1, 1, 1)
-    flat = mask.reshape(-1)
-    edge = flat[1:] != flat[:-1]
-    bounds = np.flatnonzero(edge) + 1
-    start, stop = bounds[0::2], bounds[1::2]
-
-    # A run touches those of the next row that stop after its start and start before its stop. Starts and
-    # stops alternate, so counting the edges up to a pixel counts both; counted by population counts of 64
-    # pixels a word.
-    packed = np.packbits(edge, bitorder="little")
-    words = np.zeros(len(packed) // 8 + 2, "<u8")
-    words.view(np.uint8)[: len(packed)] = packed
-    before = np.zeros(len(words), np.int64)
-    np.cumsum(np.bitwise_count(words[:-1]), out=before[1:])
-
-    def edges_before(position: np.ndarray) -> np.ndarray:
-        word = position >> 6
-        below = (np.uint64(1) << (position & 63).astype(np.uint64)) - np.uint64(1)
-        return before[word] + np.bitwise_count(words[word] & below)
-
-    lower = edges_before(np.minimum(start + (stride - reach), len(edge))) >> 1
-    upper = (edges_before(np.minimum(stop + (stride + reach - 1), len(edge))) + 1) >> 1
-    degree = np.maximum(upper - lower, 0)
+    mask = np.greater(values, np.asarray(threshold, values.dtype).reshape(-1, 1, 1), order="C")
+    start, stop, image, y, x, lower, degree = run_bits.find(mask, reach)
     ends = np.cumsum(degree)
     pointers = np.concatenate([[0], ends]).astype(np.int32)
     links = np.repeat(lower - (ends - degree), degree) + np.arange(pointers[-1])
@@ -119,8 +92,7 @@ def _join_numpy(maps: Tensor, threshold: float | Tensor, reach: int) -> tuple[Te
     order = np.argsort(first, kind="stable")
     rank = np.empty(count, np.int64)
     rank[order] = np.arange(count)
-    component = rank[component]
-    arrays = (mask, start, stop, component, first[order])
+    arrays = (mask, image, y, x, stop - start, rank[component], first[order])
     return tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
 
 
@@ -161,7 +133,10 @@ def _join_torch(maps: Tensor, threshold: float | Tensor, reach: int) -> tuple[Te
             label = jumped
     root = label == run
     component = (root.cumsum(0) - 1)[label]
-    return mask, start, stop, component, root.nonzero().squeeze(1)
+    row = start // stride
+    image = row // (height + 1)
+    y, x = row - image * (height + 1) - 1, start - row * stride
+    return mask, image, y, x, stop - start, component, root.nonzero().squeeze(1)
 
 
 def pixels_of(runs: Runs, chosen: Tensor) -> Tensor:
@@ -177,7 +152,9 @@ def pixels_of(runs: Runs, chosen: Tensor) -> Tensor:
     # A lesion's map has few set pixels outside the chosen components: start from all and take those away.
     run = (~chosen.index_select(0, runs.component)).nonzero().squeeze(1)
     image, y, x, length = (t.index_select(0, run) for t in (runs.image, runs.y, runs.x, runs.length))
-    start = (image * (runs.height + 1) + y + 1) * (runs.width + 1) + x
+    rows, stride = runs.mask.shape[1:]
+    above = rows - runs.height
+    start = (image * rows + y + above) * stride + x
     # Pixel j of all these runs, put one behind the other, is pixel j − (pixels before its run) of its run.
     before = length.cumsum(0) - length
     pixels = runs.mask.clone()
@@ -189,7 +166,7 @@ def pixels_of(runs: Runs, chosen: Tensor) -> Tensor:
         index = torch.repeat_interleave(start - before, length)
         index += torch.arange(len(index), device=index.device)
         pixels.view(-1)[index] = False
-    return pixels[:, 1:, : runs.width]
+    return pixels[:, above:, : runs.width]
 
 
 def distance_sums(runs: Runs, total: Callable[[Tensor], Tensor]) -> Tensor:
@@ -202,11 +179,11 @@ def distance_sums(runs: Runs, total: Callable[[Tensor], Tensor]) -> Tensor:
     Returns:
         (components,) float64, in pixels; equal to ``math.fsum`` over the pixels in any order.
     """
-    coarse, fine, shift = _distance_table(runs.height, runs.width, runs.length.device)
+    table, shift = distance_table(runs.height, runs.width, runs.length.device)
     start = runs.y * runs.width + runs.x
     stop = start + runs.length
     # (index_select is several times faster than indexing by a tensor)
-    high, low = (total(t.index_select(0, stop) - t.index_select(0, start)) for t in (coarse, fine))
+    high, low = (total(part) for part in (table.index_select(0, stop) - table.index_select(0, start)).unbind(1))
     # Carry over what the fine part holds in whole coarse steps: then both parts are float64 exactly, and
     # adding them is the one and only rounding.
     carry = low >> (53 - shift)
@@ -215,8 +192,10 @@ def distance_sums(runs: Runs, total: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _distance_table(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor, int]:
+def distance_table(height: int, width: int, device: torch.device) -> tuple[Tensor, int]:
     """Running sums over the raster of each pixel's distance, as integers: steps of 2^-shift, and the rest of 2^-53.
+
+    (H · W + 1, 2) int64, both parts side by side, as they are always asked for together; and the shift.
 
     A float64 distance is 0 or at least ½, so it is a whole number of 2^-53: the two parts hold it without
     loss.
@@ -232,5 +211,7 @@ def _distance_table(height: int, width: int, device: torch.device) -> tuple[Tens
     shift = 53 - bits
     coarse = np.floor(distance * 2.0**shift)
     fine = (distance * 2.0**shift - coarse) * 2.0**bits
-    parts = [np.concatenate([[0], np.cumsum(part.astype(np.int64))]) for part in (coarse, fine)]
-    return *(torch.from_numpy(part).to(device) for part in parts), shift
+    table = np.zeros((distance.size + 1, 2), np.int64)
+    for part, column in zip((coarse, fine), table.T, strict=True):
+        np.cumsum(part.astype(np.int64), out=column[1:])
+    return torch.from_numpy(table).to(device), shift

@@ -23,23 +23,27 @@ Past the paper, and off unless asked for: thresholds that adapt to each map, a r
 band of doubt along the outline (`UncertaintyModule` says how).
 
 How it is fast: horizontal runs of candidates are labelled instead of pixels, for the whole batch at once.
-`uslnet_core.components` finds the runs and joins them; here they are measured, judged and painted.
+`uslnet_core.components` finds the runs and joins them; here they are measured, judged and painted. For large batches
+on the CPU `uslnet_core.fused` does all of it in one compiled pass, where numba is installed. Every way gives the same.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from functools import cache
 from numbers import Real
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from uslnet_core.checked_maps import check_form, check_values, largest
 from uslnet_core.components import Runs, distance_sums, find_runs, pixels_of
 from uslnet_core.doubt import adapted, along_outline
-from uslnet_core.errors import ConfigError, DataError
+from uslnet_core.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,9 +52,16 @@ if TYPE_CHECKING:
 IMAGE_REASONS = ("kept", "no component left", "too far from the centre")
 REGION_REASONS = ("chosen", "too small", "less central")
 
+#: The ways to compute it, all with the same result.
+WAYS = ("auto", "numpy", "torch", "numba")
+
 # Images go through in groups of about this many pixels, so that a batch of any size needs the same working
 # memory.
 _GROUP_PIXELS = 1 << 22
+
+# From here on (21 maps of 224 × 224) numba is asked for unless told otherwise. Importing it takes about a second, once
+# in a process: a single small batch should not wait for that.
+_NUMBA_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -186,13 +197,15 @@ class UncertaintyModule:
                 "1/3 is the default, math.inf excludes no image."
             )
 
-    def __call__(self, saliency: Tensor) -> UncertaintyOutput:
+    def __call__(self, saliency: Tensor, way: str = "auto") -> UncertaintyOutput:
         """Label a batch of maps.
 
         Args:
             saliency: (B, H, W) float32 (or float64, float16, bfloat16) in [0, 1], on any device. B may be 0.
                 One map needs its batch axis: ``saliency.unsqueeze(0)``. Values up to 4 float steps above 1,
                 which upsampling leaves behind, pass. No gradient flows through.
+            way: "numpy" or "numba" (CPU), "torch" (any device), or "auto": torch on a GPU; on the CPU numba for
+                large batches where it is installed, else numpy.
 
         Returns:
             Labels, keep flags, reasons and the table of components, on the map's device (where that has no
@@ -200,11 +213,15 @@ class UncertaintyModule:
 
         Raises:
             DataError: not a floating-point tensor of that shape, or it holds NaN or values outside [0, 1].
+            ConfigError: no such way, or not for this device, or numba is not installed.
         """
-        _check(saliency)
-        device, saliency = saliency.device, saliency.detach()
+        check_form(saliency)
+        given, device, saliency = saliency, saliency.device, saliency.detach()
         if device.type not in ("cpu", "cuda"):
             saliency = saliency.cpu()
+        way = _way(way, saliency)
+        if way != "numba":  # it looks at the values as it goes
+            check_values(given)
         # Rounded to the map's dtype first, the thresholds compare exactly in any wider one.
         low, high = (torch.tensor(float(t), dtype=saliency.dtype).item() for t in (self.low, self.high))
         if saliency.dtype in (torch.float16, torch.bfloat16):
@@ -215,18 +232,40 @@ class UncertaintyModule:
         group = max(1, _GROUP_PIXELS // (height * width))
         parts = []
         for first in range(0, max(images, 1), group):
-            maps = saliency[first : first + group]
+            maps, part = saliency[first : first + group], label[first : first + group]
             lows, highs = (low, high) if self.thresholds == "fixed" else adapted(maps, low, high, self.doubt)
-            runs = find_runs(maps, highs, self.neighbours)
-            parts.append(self._judge(runs, first))
-            foreground = pixels_of(runs, parts[-1][0].chosen)
-            _write(label[first : first + group], maps, lows, foreground)
+            if way == "numba":
+                judged = self._fused(maps, lows, highs, largest(given.dtype), first, part)
+                if judged is None:
+                    check_values(given)  # raises, and says where
+                parts.append(judged)
+                foreground = None
+            else:
+                runs = find_runs(maps, highs, self.neighbours, on_device=way == "torch")
+                parts.append(self._judge(runs, first))
+                foreground = pixels_of(runs, parts[-1][0].chosen)
+                _write(part, maps, lows, foreground)
             if radius := round(self.band * min(height, width)):
-                label[first : first + group].masked_fill_(along_outline(foreground, radius), 0.5)
+                foreground = part == 1 if foreground is None else foreground
+                part.masked_fill_(along_outline(foreground, radius), 0.5)
         regions, reason_code = zip(*parts, strict=True)
         regions = Regions(*(torch.cat([getattr(r, f.name) for r in regions]) for f in fields(Regions)))
         reason_code = torch.cat(reason_code).to(device)
         return UncertaintyOutput(label.to(device), reason_code == 0, reason_code, regions)
+
+    def _fused(
+        self, maps: Tensor, low: float | Tensor, high: float | Tensor, most: float, first_image: int, label: Tensor
+    ) -> tuple[Regions, Tensor] | None:
+        """All of one group by numba, ``label`` (B, H, W) filled; None where a value is out of range."""
+        height, width = maps.shape[1:]
+        found = _numba().label_maps(
+            maps.contiguous(), low, high, most, round(self.min_area * height * width), self.neighbours, self.rule,
+            min(height, width) * float(self.exclusion), label,
+        )  # fmt: skip
+        if found is None:
+            return None
+        (image, *columns), image_code = found
+        return Regions(image + first_image, *columns), image_code
 
     def _judge(self, runs: Runs, first_image: int) -> tuple[Regions, Tensor]:
         """Measure the components of one group, choose each image's foreground, and say which images stay."""
@@ -273,50 +312,43 @@ def _write(label: Tensor, maps: Tensor, low: float | Tensor, foreground: Tensor)
         torch.ge(maps, low, out=label).mul_(0.5).masked_fill_(foreground, 1.0)
         return
     low = low.expand(len(maps), 1, 1).numpy()
-    # A few maps at a time stay in the processor's cache; numpy, since torch's comparison is slow there.
-    out, values, inside = label.numpy(), maps.numpy(), foreground.numpy().view(np.uint8)
-    for first in range(0, len(out), 4):
-        some = slice(first, first + 4)
-        level = (values[some] >= low[some]).view(np.uint8)
+    # A few maps at a time stay in the processor's cache. Each step by whoever is faster at it: numpy compares, torch
+    # widens bytes to floats.
+    values, inside, few = maps.numpy(), foreground.numpy().view(np.uint8), 8
+    above = np.empty((min(few, len(maps)), *maps.shape[1:]), bool)
+    for first in range(0, len(maps), few):
+        some = slice(first, first + few)
+        level = above[: len(maps) - first]
+        np.greater_equal(values[some], low[some], out=level)
+        level = level.view(np.uint8)
         level += inside[some]
-        out[some] = level
-        out[some] *= np.float32(0.5)
+        label[some].copy_(torch.from_numpy(level)).mul_(0.5)
 
 
-def _check(saliency: Tensor) -> None:
-    """Refuse what is not a batch of saliency maps, saying what to do instead."""
-    if not isinstance(saliency, Tensor):
-        hint = ": torch.from_numpy(array) makes one" if isinstance(saliency, np.ndarray) else ""
-        raise DataError(f"The saliency maps must be a torch tensor, but are a {type(saliency).__name__}{hint}.")
-    shape = tuple(saliency.shape)
-    if saliency.ndim != 3:
-        hint = {2: " Add the batch axis with .unsqueeze(0).", 4: " Drop the channel axis with .squeeze(1)."}
-        raise DataError(
-            f"The saliency maps must have the shape (B, H, W), but have {shape}.{hint.get(saliency.ndim, '')}"
+@cache
+def _numba() -> ModuleType | None:
+    """Import the compiled way; None without numba, or where it finds no folder at all to keep what it compiles."""
+    try:
+        from uslnet_core import fused  # slow to import: not before it is needed
+    except (ImportError, RuntimeError):
+        return None
+    return fused
+
+
+def _way(way: str, maps: Tensor) -> str:
+    """Choose or check a way to compute: "numpy", "torch" or "numba"."""
+    if way not in WAYS:
+        raise ConfigError(f"way is {way!r}, but must be one of {', '.join(map(repr, WAYS))}.")
+    if maps.device.type != "cpu":
+        if way in ("numpy", "numba"):
+            raise ConfigError(
+                f"way is {way!r}, which needs maps on the CPU, but they are on {maps.device}: leave it out."
+            )
+        return "torch"
+    if way == "auto":
+        return "numba" if maps.numel() >= _NUMBA_PIXELS and _numba() else "numpy"
+    if way == "numba" and _numba() is None:
+        raise ConfigError(
+            "way is 'numba', but numba cannot be imported: install it (pip install numba) or leave way out."
         )
-    if 0 in shape[1:]:
-        raise DataError(f"The saliency maps must have at least one pixel, but have the shape {shape}.")
-    if saliency.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
-        raise DataError(
-            f"The saliency maps must be floating-point in [0, 1], but are {saliency.dtype}. "
-            "Divide 8-bit values by 255, turn masks with .float()."
-        )
-    if not saliency.numel():
-        return
-    least, most = torch.stack(torch.aminmax(saliency.detach())).tolist()  # one wait for the device, NaN included
-    # An interpolation of ones may end a rounding step above 1; that is no mistake of the user's.
-    if least >= 0 and most <= 1 + 4 * torch.finfo(saliency.dtype).eps:
-        return
-    wrong = ~((saliency >= 0) & (saliency <= 1))
-    image, y, x = wrong.nonzero()[0].tolist()
-    if math.isnan(least):
-        wrong = saliency.isnan()
-        image, y, x = wrong.nonzero()[0].tolist()
-        raise DataError(
-            f"{int(wrong.sum())} saliency values are NaN, the first in image {image} at row {y}, column {x}. "
-            "A map that is not a number comes from a failed training step: look at the stage that made it."
-        )
-    raise DataError(
-        f"Saliency must lie in [0, 1], but ranges from {least:g} to {most:g}; the first value outside is in image "
-        f"{image} at row {y}, column {x}. Apply a sigmoid to logits, divide 8-bit values by 255."
-    )
+    return way
