@@ -1,4 +1,4 @@
-"""The uncertainty module by numpy, torch and numba: the same, large maps and refusals included; and what "auto" takes."""
+"""The uncertainty module by numpy, torch and numba: the same, refusals included; and what "auto" takes."""
 
 import builtins
 import math

@@ -98,9 +98,12 @@ def with_notes(model: ModelProto, notes: Mapping[str, object]) -> ModelProto:
 def to_half(model: ModelProto) -> ModelProto:
     """Give a copy that holds weights and computes in float16; its input and output stay float32."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
     with quietly():
-        return convert_float_to_float16(copy.deepcopy(model), keep_io_types=True)
+        half = OnnxModel(convert_float_to_float16(copy.deepcopy(model), keep_io_types=True))
+        half.topological_sort()  # the casts of input and output are put last, where no checker wants them
+        return half.model
 
 
 def to_int8(model: ModelProto, images: np.ndarray) -> ModelProto:

@@ -57,7 +57,7 @@ WAYS = ("auto", "numpy", "torch", "numba")
 
 # Images go through in groups of about this many pixels, so that a batch of any size needs the same working
 # memory.
-_GROUP_PIXELS = 1 << 22
+_GROUP_PIXELS = 5 << 18
 
 # From here on (21 maps of 224 × 224) numba is asked for unless told otherwise. Importing it takes about a second, once
 # in a process: a single small batch should not wait for that.

@@ -184,6 +184,9 @@ def carry_out(
 
     pending = as_completed([submit(step) for step in ready()], loop=client.loop)
     for future in pending:
+        if future.status in ("pending", "lost"):  # its worker died before the result was fetched: it comes again
+            pending.add(future)
+            continue
         step = steps[running.pop(future.key)]
         if future.status == "finished":
             settle(step, Outcome(future.result(), attempts=attempts[step.key]))
