@@ -14,6 +14,7 @@ import typer
 from uslnet_core import __version__, parameters
 from uslnet_core.cli_data import Data, data_app
 from uslnet_core.cli_reproduce import reproduce
+from uslnet_core.cli_train import train
 from uslnet_core.cli_weights import weights_app
 from uslnet_core.cli_workshop import slides, workshop_app
 from uslnet_core.config import check_choice
@@ -34,6 +35,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 app.add_typer(workshop_app, name="workshop")
 app.command()(reproduce)
+app.command()(train)
 app.command()(slides)
 
 Dataset = Annotated[str, typer.Option(help="synthetic, isic2017, isic2018, ph2 or folder")]

@@ -9,11 +9,15 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from uslnet_core.compute import batches, generator, one_cycle
+from uslnet_core.batch_norm import plain, synchronise
+from uslnet_core.compute import Keeper, batches, generator, one_cycle
+from uslnet_core.ranks import Share, Stream, own, shares
 
 
 class Loop:
     """Epochs over shuffled images with AdamW and a one-cycle schedule, which can be kept and restored at any step.
+
+    Several processes share each batch. What is kept names none of them, so any number of them can go on from it.
 
     Args:
         model: what learns; its memory format is kept.
@@ -24,8 +28,12 @@ class Loop:
         weight_decay: AdamW's.
         warm_up: share of the steps that the learning rate climbs.
         rng: orders the images; what else is random in a step must be drawn from it, too.
-        fabric: device and precision.
+        fabric: device, precision, and the processes that train together.
+        groups: groups of a batch that the model's batch norm sees apart.
         figures: names of the numbers that each step reports; the history holds their means by epoch.
+
+    Raises:
+        ConfigError: the processes cannot share a batch.
     """
 
     def __init__(
@@ -40,10 +48,16 @@ class Loop:
         warm_up: float,
         rng: torch.Generator,
         fabric: Fabric,
+        groups: int = 1,
         figures: Sequence[str] = ("loss",),
     ) -> None:
         self.count, self.batch_size, self.epochs = count, batch_size, epochs
         self.rng, self.fabric, self.figures = rng, fabric, tuple(figures)
+        self.draws: Stream = rng  # what a step draws from
+        if fabric.world_size > 1:
+            sizes = shares(min(batch_size, count), fabric.world_size, groups)  # a short last batch is left out
+            self.draws = Share(rng, sizes, fabric.global_rank)
+            model = synchronise(model, fabric.device.type == "cuda", groups)
         learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(learning, lr=learning_rate, weight_decay=weight_decay)
         self.model, self.optimizer = fabric.setup(model.train(), optimizer)
@@ -55,20 +69,26 @@ class Loop:
         self.rows: list[dict[str, float]] = []
 
     def rest_of_epoch(self) -> Iterator[Tensor]:
-        """Hand out the batches that are left of this epoch, as index tensors."""
+        """Hand out the batches that are left of this epoch, as index tensors; of a shared one, this process's part."""
         if self.waiting is None:
             self.waiting = batches(self.count, self.batch_size, self.rng, drop_last=True)
             self.totals, self.steps_of_epoch = torch.zeros_like(self.totals), 0
         while self.waiting:
-            yield self.waiting.pop(0)
+            yield own(self.waiting.pop(0), self.draws)
 
     def step(self, loss: Tensor, *figures: Tensor) -> None:
-        """Follow the gradient of a loss; note it and the other figures, scalars in the order of their names."""
+        """Follow the gradient of a loss; note it and the other figures, scalars in the order of their names.
+
+        With several processes the gradient, and each figure, is the mean of theirs.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         self.optimizer.step()
         self.schedule.step()
-        self.totals += torch.stack([loss.detach(), *figures]).double().cpu()
+        reported = torch.stack([loss.detach(), *figures])
+        if self.fabric.world_size > 1:
+            reported = self.fabric.all_reduce(reported, reduce_op="mean")
+        self.totals += reported.double().cpu()
         self.steps_done += 1
         self.steps_of_epoch += 1
 
@@ -79,6 +99,15 @@ class Loop:
         self.epoch += 1
         self.waiting = None
         self.rows.append({"epoch": self.epoch, **means, **more, "learning_rate": rate})
+
+    def keep(self, keeper: Keeper) -> None:
+        """Offer the state to a keeper; of several processes, which all have the same, the first alone does."""
+        if self.fabric.is_global_zero:
+            keeper.offer(self.state)
+
+    def trained(self) -> nn.Module:
+        """Give the model on the CPU, in evaluation mode, with nothing left of other processes."""
+        return plain(self.model.module).cpu().eval()
 
     def state(self) -> dict[str, Any]:
         """Give everything that the next step hangs on."""
