@@ -56,13 +56,6 @@ def test_one_process_finds_and_goes_on_from_what_two_made(tmp_path, tiny, small)
     assert run.open("05-segmenter/iteration-1").manifest.config["compute"]["processes"] == 1
 
 
-def test_what_two_processes_refuse_is_said_once(tmp_path, small):
-    words = ["train", "02", "--device", "cpu", "--runs", str(tmp_path), *small, "--processes", "2"]
-    done = subprocess.run([sys.executable, "-m", "uslnet_core.cli", *words], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.count("has no 01-data/images/train yet") == 1 and "uslnet run 01" in done.stderr
-
-
 def test_fields_become_sections():
     assert read_fields(["contrastive.epochs=3", "encoders=simclr,moco_v2", "contrastive.crop_area=[0.5, 1.0]"]) == {
         "contrastive": {"epochs": 3, "crop_area": (0.5, 1.0)},

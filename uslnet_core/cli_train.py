@@ -126,7 +126,9 @@ def start_together(processes: int) -> int:
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
     try:
-        torchrun(["--standalone", f"--nproc-per-node={processes}", "-m", "uslnet_core.cli", *sys.argv[1:]])
+        # By its address: the machine's name may not be known to itself.
+        here = ["--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={processes}"]
+        torchrun([*here, "-m", "uslnet_core.cli", *sys.argv[1:]])
     except ChildFailedError as error:  # what went wrong, the process that met it has said
         return error.get_first_failure()[1].exitcode
     return 0
