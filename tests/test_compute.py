@@ -109,6 +109,6 @@ def test_quiet_says_nothing(capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_more_than_one_process_is_refused_until_it_exists():
-    with pytest.raises(ConfigError, match="processes"):
-        make_fabric(ComputeConfig(processes=2))
+def test_more_processes_than_were_started_are_refused():
+    with pytest.raises(ConfigError, match=r"processes is 2, but 1 was started.*uslnet train --processes 2"):
+        make_fabric(ComputeConfig(processes=2, device="cpu"))

@@ -16,6 +16,7 @@ from uslnet_core.cli_data import Data, data_app
 from uslnet_core.cli_export import export
 from uslnet_core.cli_reproduce import reproduce
 from uslnet_core.cli_sweep import sweep
+from uslnet_core.cli_train import train
 from uslnet_core.cli_weights import weights_app
 from uslnet_core.cli_workshop import slides, workshop_app
 from uslnet_core.config import check_choice
@@ -37,6 +38,7 @@ app.add_typer(weights_app, name="weights")
 app.add_typer(workshop_app, name="workshop")
 app.command()(reproduce)
 app.command()(sweep)
+app.command()(train)
 app.command()(slides)
 app.command()(export)
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, Protocol
 
 import psutil
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import TorchElasticEnvironment
+from lightning_fabric.strategies import DDPStrategy
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
 from uslnet_core.config import ComputeConfig
 from uslnet_core.errors import ConfigError
+from uslnet_core.ranks import alone
+
+LONGEST_WAIT = timedelta(days=2)  # for what one process does while the others wait
 
 Progress = Callable[[str, int, int], None]
 """Called as ``progress(what, done, total)`` during long work."""
@@ -44,24 +50,22 @@ class Forgetful:
 
 
 def make_fabric(config: ComputeConfig) -> Fabric:
-    """Choose device and precision.
+    """Choose device and precision, and join the other processes if there are to be several.
 
     bfloat16 is taken where the processor has instructions for it: every GPU since Ampere, and CPUs with AVX-512 BF16 or
     AMX. Elsewhere it is emulated and 15 times slower than float32 (measured on an AVX2 machine), so float32 is taken.
 
     Args:
-        config: the run's compute section.
+        config: the run's compute section. More than one process must have been started together, by ``torchrun``; in
+            what only one of them does (:func:`~uslnet_core.ranks.once`), the others are left out.
 
     Returns:
         A lightning-fabric object; ``fabric.device`` and ``fabric.autocast()`` are what training uses.
 
     Raises:
-        ConfigError: a GPU is asked for and there is none, or more than one process.
+        ConfigError: a GPU is asked for and there is none, or there are not as many processes as asked for, or fewer
+            GPUs than processes.
     """
-    if config.processes > 1:
-        raise ConfigError(
-            f"compute.processes is {config.processes}, but training on several devices is not built yet. Use 1."
-        )
     has_gpu = torch.cuda.is_available()
     if config.device == "gpu" and not has_gpu:
         raise ConfigError("compute.device is 'gpu', but torch sees no GPU here. Use 'auto' or 'cpu'.")
@@ -70,7 +74,29 @@ def make_fabric(config: ComputeConfig) -> Fabric:
     if precision == "auto":
         gains = torch.cuda.is_bf16_supported() if on_gpu else torch.ops.mkldnn._is_mkldnn_bf16_supported()
         precision = "bf16-mixed" if gains else "32-true"
-    return Fabric(accelerator="cuda" if on_gpu else "cpu", devices=config.processes, precision=precision)
+    accelerator = "cuda" if on_gpu else "cpu"
+    if config.processes == 1 or alone():
+        return Fabric(accelerator=accelerator, devices=1, precision=precision)
+    started = TorchElasticEnvironment().world_size() if TorchElasticEnvironment.detect() else 1
+    if started != config.processes:
+        raise ConfigError(
+            f"compute.processes is {config.processes}, but {started} {'was' if started == 1 else 'were'} started. "
+            f"Start them together: uslnet train --processes {config.processes}."
+        )
+    if on_gpu and torch.cuda.device_count() < config.processes:
+        raise ConfigError(
+            f"{config.processes} processes want a GPU each, but torch sees {torch.cuda.device_count()}. Start fewer, "
+            "or take --device cpu."
+        )
+    strategy = DDPStrategy(
+        process_group_backend="nccl" if on_gpu else "gloo",
+        timeout=LONGEST_WAIT,
+        forward_sync_buffers=False,  # all have the same anyway
+        static_graph=True,  # parameters that take no part are found once, in the first step
+    )
+    fabric = Fabric(accelerator=accelerator, devices=config.processes, precision=precision, strategy=strategy)
+    fabric.launch()
+    return fabric
 
 
 def cores() -> int:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from uslnet_core.compute import batches, generator, one_cycle
+from uslnet_core.batch_norm import plain, synchronise
+from uslnet_core.compute import Keeper, batches, generator, one_cycle
+from uslnet_core.ranks import Share, Stream, own, shares
 
 Read = TypeVar("Read")
 
 
 class Loop:
     """Epochs over shuffled images with AdamW and a one-cycle schedule, which can be kept and restored at any step.
+
+    Several processes share each batch. What is kept names none of them, so any number of them can go on from it.
 
     Args:
         model: what learns; its memory format is kept.
@@ -27,8 +31,12 @@ class Loop:
         weight_decay: AdamW's.
         warm_up: share of the steps that the learning rate climbs.
         rng: orders the images; what else is random in a step must be drawn from it, too.
-        fabric: device and precision.
+        fabric: device, precision, and the processes that train together.
+        groups: groups of a batch that the model's batch norm sees apart.
         figures: names of the numbers that each step reports; the history holds their means by epoch.
+
+    Raises:
+        ConfigError: the processes cannot share a batch.
     """
 
     def __init__(
@@ -43,10 +51,16 @@ class Loop:
         warm_up: float,
         rng: torch.Generator,
         fabric: Fabric,
+        groups: int = 1,
         figures: Sequence[str] = ("loss",),
     ) -> None:
         self.count, self.batch_size, self.epochs = count, batch_size, epochs
         self.rng, self.fabric, self.figures = rng, fabric, tuple(figures)
+        self.draws: Stream = rng  # what a step draws from
+        if fabric.world_size > 1:
+            sizes = shares(min(batch_size, count), fabric.world_size, groups)  # a short last batch is left out
+            self.draws = Share(rng, sizes, fabric.global_rank)
+            model = synchronise(model, fabric.device.type == "cuda", groups)
         learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(learning, lr=learning_rate, weight_decay=weight_decay)
         self.model, self.optimizer = fabric.setup(model.train(), optimizer)
@@ -61,8 +75,9 @@ class Loop:
         """Hand out the batches that are left of this epoch. While one is learnt from, a thread reads the next.
 
         Args:
-            read: called with the positions of a batch's images, an int64 tensor of shape (B,); nothing in it may be
-                random, since what is read and not yet handed out is read again after a stop.
+            read: called with the positions of a batch's images, of a shared batch those of this process's part, an
+                int64 tensor of shape (B,); nothing in it may be random, since what is read and not yet handed out is
+                read again after a stop.
 
         Yields:
             What it gives.
@@ -71,20 +86,30 @@ class Loop:
             self.waiting = batches(self.count, self.batch_size, self.rng, drop_last=True)
             self.totals, self.steps_of_epoch = torch.zeros_like(self.totals), 0
         with ThreadPoolExecutor(1) as reader:
-            coming = reader.submit(read, self.waiting[0]) if self.waiting else None
+
+            def begin() -> Future[Read] | None:
+                return reader.submit(read, own(self.waiting[0], self.draws)) if self.waiting else None
+
+            coming = begin()
             while self.waiting:
                 batch = coming.result()
                 self.waiting.pop(0)
-                coming = reader.submit(read, self.waiting[0]) if self.waiting else None
+                coming = begin()
                 yield batch
 
     def step(self, loss: Tensor, *figures: Tensor) -> None:
-        """Follow the gradient of a loss; note it and the other figures, scalars in the order of their names."""
+        """Follow the gradient of a loss; note it and the other figures, scalars in the order of their names.
+
+        With several processes the gradient, and each figure, is the mean of theirs.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         self.optimizer.step()
         self.schedule.step()
-        self.totals += torch.stack([loss.detach(), *figures]).double().cpu()
+        reported = torch.stack([loss.detach(), *figures])
+        if self.fabric.world_size > 1:
+            reported = self.fabric.all_reduce(reported, reduce_op="mean")
+        self.totals += reported.double().cpu()
         self.steps_done += 1
         self.steps_of_epoch += 1
 
@@ -95,6 +120,15 @@ class Loop:
         self.epoch += 1
         self.waiting = None
         self.rows.append({"epoch": self.epoch, **means, **more, "learning_rate": rate})
+
+    def keep(self, keeper: Keeper) -> None:
+        """Offer the state to a keeper; of several processes, which all have the same, the first alone does."""
+        if self.fabric.is_global_zero:
+            keeper.offer(self.state)
+
+    def trained(self) -> nn.Module:
+        """Give the model on the CPU, in evaluation mode, with nothing left of other processes."""
+        return plain(self.model.module).cpu().eval()
 
     def state(self) -> dict[str, Any]:
         """Give everything that the next step hangs on."""

@@ -19,6 +19,7 @@ from uslnet_core.data.storage import forget
 from uslnet_core.errors import DataError, TrainingError
 from uslnet_core.loop import Loop
 from uslnet_core.losses import uncertainty_loss
+from uslnet_core.ranks import Stream, mean_of_all
 from uslnet_core.segmenter import Segmenter
 from uslnet_core.windows import crop, random_windows
 
@@ -62,7 +63,7 @@ def train_segmenter(
         labels: (N, S, S) uint8, ``scale`` times the pseudo-label.
         keep: (N,) bool, which images take part.
         config: the run's configuration.
-        fabric: device and precision.
+        fabric: device, precision, and the processes that train together.
         iteration: 0 for the first, 1 to n − 1 for a refinement; chooses epochs and random stream.
         size: side of what the segmenter sees, past the paper: whole images, and windows around their lesions, are
             brought to it. By default it sees the images as they are.
@@ -77,6 +78,7 @@ def train_segmenter(
         The trained segmenter and its history.
 
     Raises:
+        ConfigError: a batch holds fewer images than there are processes.
         DataError: images, labels and keep do not belong together.
         TrainingError: no image is kept, or the loss is not a number.
     """
@@ -108,9 +110,10 @@ def train_segmenter(
         loop.restore(saved)
     while loop.epoch < epochs:
         for lesson in loop.rest_of_epoch(lambda part: read_lesson(images, labels, kept[part], fabric.device)):
-            view, label = augmented(*lesson, options, loop.rng, fabric.device, size, cut, scale)
-            loop.step(uncertainty_loss(loop.model(view), label, literal=options.literal))
-            keeper.offer(loop.state)
+            view, label = augmented(*lesson, options, loop.draws, fabric.device, size, cut, scale)
+            loss = uncertainty_loss(loop.model(view), label, literal=options.literal)
+            loop.step(mean_of_all(loss, loop.draws))
+            loop.keep(keeper)
             progress(f"segmenter, iteration {iteration}", loop.steps_done, loop.steps)
         loop.close_epoch()
         if not math.isfinite(loop.rows[-1]["loss"]):
@@ -118,7 +121,7 @@ def train_segmenter(
                 f"The segmenter's loss is {loop.rows[-1]['loss']} in epoch {loop.epoch} of iteration {iteration}. "
                 f"Lower segmenter.learning_rate (-p learning_rate=…, now {options.learning_rate})."
             )
-    return TrainedSegmenter(loop.model.module.cpu().eval(), pd.DataFrame(loop.rows))
+    return TrainedSegmenter(loop.trained(), pd.DataFrame(loop.rows))
 
 
 def read_lesson(images: ImageSet, labels: np.ndarray, chosen: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -132,7 +135,7 @@ def augmented(
     pixels: Tensor,
     known: Tensor,
     options: SegmenterConfig,
-    rng: torch.Generator,
+    rng: Stream,
     device: torch.device,
     size: int | None = None,
     cut: float = 0.0,

@@ -11,6 +11,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from uslnet_core.config import Config
 from uslnet_core.errors import RunError
 from uslnet_core.folders import clear_leftovers, explain_os_error, link_or_copy, replace_folder
 from uslnet_core.locks import held
+from uslnet_core.ranks import once, rank
 from uslnet_core.stages import (
     FORMAT,
     MANIFEST,
@@ -168,6 +170,7 @@ class Run:
         inputs: Sequence[Stage] = (),
         device: str = "cpu",
         keeper: DiskKeeper | Desk | None = None,
+        together: bool = False,
     ) -> Stage:
         """Reuse a stage that still holds, or make it; where another process makes it just now, wait and share it.
 
@@ -179,6 +182,8 @@ class Run:
             device: where it is computed, for the manifest.
             keeper: keeps the state of a training, which ``compute`` hands to it, or what else is begun; told the key,
                 and cleared at the end.
+            together: where several processes train, all call ``compute``, with the same folder, and the first alone
+                writes. Otherwise the first alone calls it, and the others wait.
 
         Returns:
             The stage, whole.
@@ -190,65 +195,76 @@ class Run:
         fingerprints = {stage.name: stage.manifest.fingerprint for stage in inputs}
         code = stage_version(name)
         key = digest([FORMAT, name, code, settings, fingerprints])
-        present = read_stage(self.folder, name)
-        if present and present.manifest.key == key:
-            return present
-        target, fresh = self.folder / name, self._fresh(name)
+        target = self.folder / name
+        fresh = self._fresh(name)
 
-        def build() -> str:
-            shared = self._find_elsewhere(name, key)
-            clear_leftovers(self.folder)
-            shutil.rmtree(fresh, ignore_errors=True)
-            fresh.mkdir(parents=True)
-            if shared:
-                link_stage(shared, fresh)
-                origin = f"shared from {shared.run_name}"
-            else:
-                start = time.monotonic()
-                if keeper:
-                    keeper.begin(key)
-                facts = compute(fresh) or {}
-                files = {p.name: {"bytes": p.stat().st_size, "sha256": file_hash(p)} for p in sorted(fresh.iterdir())}
-                manifest = Manifest(
-                    format=FORMAT,
-                    stage=name,
-                    version=code,
-                    key=key,
-                    fingerprint=digest(files),
-                    made_with=__version__,
-                    made_at=datetime.now(UTC).isoformat(timespec="seconds"),
-                    seconds=round(time.monotonic() - start, 2),
-                    peak_memory=peak_memory(),
-                    seed=self.config.seed,
-                    device=device,
-                    settings=settings,
-                    inputs=fingerprints,
-                    files=files,
-                    facts=facts,
-                    versions=versions(),
-                    config=described(self.config),
-                )
-                (fresh / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
-                origin = "made"
+        def describe(facts: dict[str, Any], seconds: float) -> None:
+            files = {p.name: {"bytes": p.stat().st_size, "sha256": file_hash(p)} for p in sorted(fresh.iterdir())}
+            manifest = Manifest(
+                format=FORMAT,
+                stage=name,
+                version=code,
+                key=key,
+                fingerprint=digest(files),
+                made_with=__version__,
+                made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+                seconds=round(seconds, 2),
+                peak_memory=peak_memory(),
+                seed=self.config.seed,
+                device=device,
+                settings=settings,
+                inputs=fingerprints,
+                files=files,
+                facts=facts,
+                versions=versions(),
+                config=described(self.config),
+            )
+            (fresh / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
             replace_folder(fresh, target)
-            return origin
 
+        if present := once(lambda: self._present(name, key)):
+            return present
         try:
-            with held(self._lock(name, key), lambda: self.progress(f"{name}: another process makes it", 0, 1)):
-                present = read_stage(self.folder, name)  # it may have been made while this process waited
-                if present and present.manifest.key == key:
+            with ExitStack() as stack:
+                lock = held(self._lock(name, key), lambda: self.progress(f"{name}: another process makes it", 0, 1))
+                once(lambda: stack.enter_context(lock))
+                if present := once(lambda: self._present(name, key)):  # it may have been made while this one waited
                     return present
-                origin = build()
+                origin, folder = once(lambda: self._begin(name, key, fresh))
+                if folder:
+                    start = time.monotonic()
+                    if keeper and (together or rank() == 0):  # who does not compute keeps nothing
+                        keeper.begin(key)
+                    facts = (compute(folder) if together else once(lambda: compute(folder))) or {}
+                    once(lambda: describe(facts, time.monotonic() - start))
         except Exception as error:
             explain_os_error(error, target)
             raise
         finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-        if keeper:
+            if rank() == 0:
+                shutil.rmtree(fresh, ignore_errors=True)
+        if keeper and rank() == 0:
             keeper.clear()
         stage = read_stage(self.folder, name)
         assert stage is not None
         return Stage(stage.name, stage.folder, stage.manifest, origin)
+
+    def _present(self, name: str, key: str) -> Stage | None:
+        """Give a stage that is there, its files verified, if it has this key."""
+        present = read_stage(self.folder, name)
+        return present if present and present.manifest.key == key else None
+
+    def _begin(self, name: str, key: str, fresh: Path) -> tuple[str, Path | None]:
+        """Share a stage from another run, or make room for a new one: its origin, and the folder to make it in."""
+        shared = self._find_elsewhere(name, key)
+        clear_leftovers(self.folder)
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        if shared is None:
+            return "made", fresh
+        link_stage(shared, fresh)
+        replace_folder(fresh, self.folder / name)
+        return f"shared from {shared.run_name}", None
 
     def _fresh(self, name: str) -> Path:
         """Name the temporary folder in which this process makes a stage."""

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from uslnet_core.errors import DataError
+from uslnet_core.ranks import Stream, rand
 
 LEAST = 1 / 8  # side of the smallest window, share of the image's: what is enlarged more shows no more
 CUT = 0.75, 1.5  # sides of windows that cut a lesion, smallest and largest, over the lesion's longer side
@@ -41,9 +42,7 @@ def windows_around(masks: Tensor, widen: float = 2.0) -> Tensor:
     return torch.stack([*corners, side], dim=1)
 
 
-def random_windows(
-    masks: Tensor, rng: torch.Generator, *, whole: float = 0.5, cut: float = 0.0, tight: float = 1.25
-) -> Tensor:
+def random_windows(masks: Tensor, rng: Stream, *, whole: float = 0.5, cut: float = 0.0, tight: float = 1.25) -> Tensor:
     """Draw a window for each mask to learn from: the whole image, anything between it and what is set, or a part.
 
     Args:
@@ -62,7 +61,7 @@ def random_windows(
     if not 0 <= whole <= whole + cut <= 1:
         raise DataError(f"whole is {whole} and cut {cut}: expected shares of all windows, at most 1 together.")
     size, least = masks.shape[1], windows_around(masks, tight).cpu()
-    drawn = torch.rand(len(masks), 4, generator=rng, dtype=torch.float64)
+    drawn = rand(rng, len(masks), 4, dtype=torch.float64)
     side = least[:, 2] + (size - least[:, 2]) * drawn[:, 0]
     corners = []
     for axis in (0, 1):
@@ -76,7 +75,7 @@ def random_windows(
     return torch.where((drawn[:, 3] >= 1 - cut)[:, None], cutting_windows(masks, rng), windows)
 
 
-def cutting_windows(masks: Tensor, rng: torch.Generator) -> Tensor:
+def cutting_windows(masks: Tensor, rng: Stream) -> Tensor:
     """Draw windows that mostly cut what is set, as the frame cuts a lesion: around any of its pixels, about as large.
 
     Args:
@@ -88,7 +87,7 @@ def cutting_windows(masks: Tensor, rng: torch.Generator) -> Tensor:
         middle one of its pixels as far as the image allows; any window where nothing is set.
     """
     count, size = len(masks), masks.shape[1]
-    drawn = torch.rand(count, 2, generator=rng, dtype=torch.float64)
+    drawn = rand(rng, count, 2, dtype=torch.float64)
     longer = windows_around(masks, 1).cpu()[:, 2]
     side = (longer * (CUT[0] + (CUT[1] - CUT[0]) * drawn[:, 0])).clamp(LEAST * size, size)
     pixels = masks.cpu().flatten(1)

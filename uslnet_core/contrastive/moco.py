@@ -6,17 +6,20 @@ The two differ in head, augmentation and temperature, all of which the recipe ho
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from uslnet_core.batch_norm import in_order
 from uslnet_core.config import Recipe
 from uslnet_core.contrastive.heads import embed, projection_head
 from uslnet_core.contrastive.infonce import info_nce, uniform_level
 from uslnet_core.contrastive.views import random_view
 from uslnet_core.encoder import Encoder
 from uslnet_core.errors import ConfigError
+from uslnet_core.ranks import Share, Stream, mean_of_all, own, permutation, whole
 
 LONGEST_QUEUE = 65536  # MoCo's own, on a million images
 
@@ -54,36 +57,44 @@ class MoCo(nn.Module):
         """Embed views as queries: (B, 3, s, s) float32 in [0, 1] to (B, embedding) of unit length."""
         return embed(self.encoder, self.head, views)
 
-    def loss(self, images: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def loss(self, images: Tensor, rng: Stream) -> tuple[Tensor, Tensor, Tensor]:
         """Draw two views of each image; the first asks, the second is its key, and the queue holds the negatives.
 
+        Several processes share a batch by its groups. Keys are embedded in the order of the whole batch, by whichever
+        process has their new place, and all put all of them into their queues.
+
         Args:
-            images: (B, 3, S, S) float32 in [0, 1].
-            rng: stream of the augmentation and of the keys' order.
+            images: (B, 3, S, S) float32 in [0, 1]; of a shared batch, this process's own.
+            rng: stream of the augmentation and of the keys' order, or this process's share of it.
 
         Returns:
-            The scalar loss, and the (B, embedding) queries and keys, detached, for the health figures.
+            The scalar loss (over processes, its mean is the batch's), and the whole batch's (B, embedding) queries and
+            keys, detached, for the health figures.
         """
         first, second = (random_view(images, self.recipe, rng) for _ in range(2))
-        order = torch.randperm(len(images), generator=rng)
-        query = torch.cat([self(group) for group in self._groups(first)])
-        with torch.no_grad():
-            self._follow()
-            shuffled = torch.cat([embed(self.key_encoder, self.key_head, g) for g in self._groups(second[order])])
-            key = shuffled[order.argsort()]
+        order = permutation(rng, len(images))
+        number, running = self.groups(len(order)), nullcontext()
+        if isinstance(rng, Share):
+            running, number = in_order(self, rng, number), max(1, number // len(rng.sizes))
+        with running:
+            query = torch.cat([self(group) for group in _cut(first, number)])
+            with torch.no_grad():
+                self._follow()
+                views = own(whole(second, rng)[order], rng)
+                keys = torch.cat([embed(self.key_encoder, self.key_head, group) for group in _cut(views, number)])
+        key = whole(keys, rng)[order.argsort()]
         # The queue changes below, before the gradient is computed, which needs it as it was.
-        loss = info_nce(query, key, self.queue.clone(), self.recipe.temperature)
+        loss = info_nce(query, own(key, rng), self.queue.clone(), self.recipe.temperature)
         self._enqueue(key)
-        return loss, query.detach(), key
+        return mean_of_all(loss, rng), whole(query.detach(), rng), key
+
+    def groups(self, batch: int) -> int:
+        """Count the groups of a batch that batch norm sees apart; each is of at least two images."""
+        return max(1, min(self.recipe.groups, batch // 2))
 
     def uniform_level(self, batch: int) -> float:
         """Give the loss of a network that knows nothing; it hangs on the queue, not on the batch."""
         return uniform_level(len(self.queue))
-
-    def _groups(self, views: Tensor) -> list[Tensor]:
-        """Cut a batch into the groups that batch norm sees apart, each of at least two images."""
-        number = max(1, min(self.recipe.groups, len(views) // 2))
-        return [group.contiguous(memory_format=torch.channels_last) for group in views.tensor_split(number)]
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -100,6 +111,11 @@ class MoCo(nn.Module):
         places = (self.pointer + torch.arange(len(key), device=key.device)) % len(self.queue)
         self.queue[places] = key
         self.pointer.copy_((self.pointer + len(key)) % len(self.queue))
+
+
+def _cut(views: Tensor, number: int) -> list[Tensor]:
+    """Cut a batch into groups."""
+    return [group.contiguous(memory_format=torch.channels_last) for group in views.tensor_split(number)]
 
 
 def queue_length(recipe: Recipe, images: int) -> int:

@@ -57,7 +57,7 @@ def pretrain(
     Args:
         images: the training images; they carry no mask.
         config: the run's configuration.
-        fabric: device and precision.
+        fabric: device, precision, and the processes that learn together.
         progress: told of every step.
         method: ``simclr``, ``moco_v1`` or ``moco_v2``.
         start: an encoder to go on from; by default random weights, from the run's seed.
@@ -67,7 +67,8 @@ def pretrain(
         The encoder, its head, its history and its health.
 
     Raises:
-        ConfigError: too few images for a batch of two, or a queue too long for them.
+        ConfigError: too few images for a batch of two, a queue too long for them, or a batch that the processes cannot
+            share.
         TrainingError: the loss is stuck at its uniform level, the embeddings collapsed, or a number overflowed.
     """
     if len(images) < 2:
@@ -85,6 +86,7 @@ def pretrain(
         warm_up=recipe.warm_up,
         rng=stream(config, method),
         fabric=fabric,
+        groups=model.groups(batch_size),
         figures=("loss", "top1", "alignment", "uniformity", "spread"),
     )
     loop.model.mark_forward_method("loss")
@@ -92,15 +94,15 @@ def pretrain(
         loop.restore(saved)  # with MoCo's queue, its pointer and the key encoder, which are parts of the model
     while loop.epoch < recipe.epochs:
         for pixels in loop.rest_of_epoch(partial(read, images, fabric.device)):
-            loss, first, second = loop.model.loss(as_floats(pixels, fabric.device), loop.rng)
+            loss, first, second = loop.model.loss(as_floats(pixels, fabric.device), loop.draws)
             loop.step(loss, top1(first, second), alignment(first, second), uniformity(first), spread(first))
-            keeper.offer(loop.state)
+            loop.keep(keeper)
             progress(f"contrastive learning, {method}", loop.steps_done, loop.steps)
         loop.close_epoch(uniform_level=loop.model.module.uniform_level(batch_size), chance=1 / batch_size)
         check_running(pd.DataFrame(loop.rows), recipe)
     history = pd.DataFrame(loop.rows)
     health = check_health(history, recipe)
-    model = loop.model.module.cpu().eval()
+    model = loop.trained()
     model.encoder.set_last_stride(1, dilation=recipe.last_stride)
     return Pretrained(model.encoder, model.head, history, health)
 

@@ -10,6 +10,7 @@ from uslnet_core.contrastive.heads import embed, projection_head
 from uslnet_core.contrastive.infonce import simclr_loss, uniform_level
 from uslnet_core.contrastive.views import random_view
 from uslnet_core.encoder import Encoder
+from uslnet_core.ranks import Stream, whole
 
 
 class SimCLR(nn.Module):
@@ -31,19 +32,25 @@ class SimCLR(nn.Module):
         """Embed views: (B, 3, s, s) float32 in [0, 1] to (B, embedding) of unit length."""
         return embed(self.encoder, self.head, views)
 
-    def loss(self, images: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw two views of each image and compare them.
+    def loss(self, images: Tensor, rng: Stream) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw two views of each image and compare them; with several processes, with all views of all of them.
 
         Args:
-            images: (B, 3, S, S) float32 in [0, 1].
-            rng: stream of the augmentation.
+            images: (B, 3, S, S) float32 in [0, 1]; of a shared batch, this process's own.
+            rng: stream of the augmentation, or this process's share of it.
 
         Returns:
-            The scalar loss, and the two (B, embedding) sets of embeddings, detached, for the health figures.
+            The scalar loss of the whole batch, and its two (B, embedding) sets of embeddings, detached, for the health
+            figures.
         """
         views = torch.cat([random_view(images, self.recipe, rng), random_view(images, self.recipe, rng)])
-        first, second = self(views.contiguous(memory_format=torch.channels_last)).chunk(2)
+        embedded = self(views.contiguous(memory_format=torch.channels_last)).chunk(2)
+        first, second = (whole(each, rng) for each in embedded)
         return simclr_loss(first, second, self.recipe.temperature), first.detach(), second.detach()
+
+    def groups(self, batch: int) -> int:
+        """Count the groups of a batch that batch norm sees apart: there is but one."""
+        return 1
 
     def uniform_level(self, batch: int) -> float:
         """Give the loss of a network that knows nothing, for a batch of this many images."""

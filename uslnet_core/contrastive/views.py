@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from uslnet_core.config import Recipe
 from uslnet_core.data.augment import colour_jitter, gaussian_blur, random_grey, random_resized_crop
+from uslnet_core.ranks import Stream
 
 
-def random_view(images: Tensor, recipe: Recipe, rng: torch.Generator) -> Tensor:
+def random_view(images: Tensor, recipe: Recipe, rng: Stream) -> Tensor:
     """Make one random view of each image: crop, flips, colour jitter, grey, blur.
 
     Args:

@@ -15,13 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from uslnet_core.ranks import Stream, rand, randint
+
 GREY = (0.299, 0.587, 0.114)
 CACHE = 2**20  # bytes of images that are changed at a time on each core
 
 
-def uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generator) -> Tensor:
-    """Draw float32 numbers from [low, high) on the CPU."""
-    return torch.rand(shape, generator=rng) * (high - low) + low
+def uniform(shape: tuple[int, ...], low: float, high: float, rng: Stream) -> Tensor:
+    """Draw float32 numbers from [low, high) on the CPU; the first of the shape counts images."""
+    return rand(rng, *shape) * (high - low) + low
 
 
 def parts_of(images: Tensor) -> Iterator[slice]:
@@ -33,7 +35,7 @@ def parts_of(images: Tensor) -> Iterator[slice]:
     return (slice(*each) for each in itertools.pairwise(ends))
 
 
-def random_resized_crop(images: Tensor, size: int, area: tuple[float, float], rng: torch.Generator) -> Tensor:
+def random_resized_crop(images: Tensor, size: int, area: tuple[float, float], rng: Stream) -> Tensor:
     """Cut a random rectangle of each image, flip it at random in both directions and resize it.
 
     Args:
@@ -52,8 +54,8 @@ def random_resized_crop(images: Tensor, size: int, area: tuple[float, float], rn
     height = (share / ratio).sqrt().clamp(max=1.0)
     centre_x = uniform((count,), -1, 1, rng) * (1 - width)  # the crop stays inside [-1, 1]
     centre_y = uniform((count,), -1, 1, rng) * (1 - height)
-    flip_x = torch.where(torch.rand(count, generator=rng) < 0.5, -1.0, 1.0)
-    flip_y = torch.where(torch.rand(count, generator=rng) < 0.5, -1.0, 1.0)
+    flip_x = torch.where(rand(rng, count) < 0.5, -1.0, 1.0)
+    flip_y = torch.where(rand(rng, count) < 0.5, -1.0, 1.0)
     theta = torch.zeros(count, 2, 3)
     theta[:, 0, 0], theta[:, 0, 2] = width * flip_x, centre_x
     theta[:, 1, 1], theta[:, 1, 2] = height * flip_y, centre_y
@@ -66,7 +68,7 @@ def random_resized_crop(images: Tensor, size: int, area: tuple[float, float], rn
 
 def colour_jitter(
     images: Tensor,
-    rng: torch.Generator,
+    rng: Stream,
     *,
     brightness: float,
     contrast: float,
@@ -91,7 +93,7 @@ def colour_jitter(
         (B, 3, S, S) float32 in [0, 1].
     """
     count, device = len(images), images.device
-    active = (torch.rand(count, generator=rng) < share).float()
+    active = (rand(rng, count) < share).float()
 
     def factor(amount: float) -> Tensor:
         return (1 + uniform((count,), -amount, amount, rng) * active).view(-1, 1, 1, 1).to(device)
@@ -115,9 +117,9 @@ def colour_jitter(
     return out
 
 
-def random_grey(images: Tensor, share: float, rng: torch.Generator) -> Tensor:
+def random_grey(images: Tensor, share: float, rng: Stream) -> Tensor:
     """Turn a share of the images grey. Shapes and range as :func:`colour_jitter`."""
-    chosen = (torch.rand(len(images), generator=rng) < share).nonzero().flatten().to(images.device)
+    chosen = (rand(rng, len(images)) < share).nonzero().flatten().to(images.device)
     grey = (images[chosen] * torch.tensor(GREY, device=images.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
     return images.index_copy(0, chosen, grey.expand(-1, 3, -1, -1))
 
@@ -143,13 +145,13 @@ def dihedral(batch: Tensor, turns: Tensor, mirrored: Tensor) -> Tensor:
     return out
 
 
-def random_dihedral(count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+def random_dihedral(count: int, rng: Stream) -> tuple[Tensor, Tensor]:
     """Draw quarter turns and mirrorings for ``count`` samples, as :func:`dihedral` takes them."""
-    return torch.randint(4, (count,), generator=rng), torch.rand(count, generator=rng) < 0.5
+    return randint(rng, 4, count), rand(rng, count) < 0.5
 
 
 def gaussian_blur(
-    images: Tensor, rng: torch.Generator, *, share: float, least: float = 0.1, most: float = 2.0, at: int = 224
+    images: Tensor, rng: Stream, *, share: float, least: float = 0.1, most: float = 2.0, at: int = 224
 ) -> Tensor:
     """Blur a share of the images, each with a width of its own.
 
@@ -164,7 +166,7 @@ def gaussian_blur(
     Returns:
         (B, 3, S, S) float32 in [0, 1].
     """
-    chosen = (torch.rand(len(images), generator=rng) < share).nonzero().flatten()
+    chosen = (rand(rng, len(images)) < share).nonzero().flatten()
     scale = images.shape[-1] / at
     sigma = uniform((len(images),), least * scale, most * scale, rng)[chosen]
     if not len(chosen):

@@ -19,6 +19,7 @@ from uslnet_core.encoder import Encoder
 from uslnet_core.errors import ConfigError
 from uslnet_core.pipeline.images import train_split
 from uslnet_core.pipeline.weights import load_weights, save_weights
+from uslnet_core.ranks import rank
 from uslnet_core.runs import Run
 from uslnet_core.stages import Stage
 from uslnet_core.transformer import TransformerEncoder
@@ -99,16 +100,19 @@ def train_encoder(run: Run, method: str) -> Stage:
     def compute(folder: Path) -> dict[str, Any]:
         if recipe.epochs == 0:  # a public start, as it is; its head was dropped
             start.set_last_stride(1, dilation=PUBLIC_STRIDE)
-            save_weights(start, folder / "encoder.safetensors")
+            if rank() == 0:
+                save_weights(start, folder / "encoder.safetensors")
             return {"start": report.facts()}
         image_set = ImageSet.open(images.folder)
         trained = pretrain(image_set, config, fabric, run.progress, method=method, start=start, keeper=keeper)
-        save_weights(trained.encoder, folder / "encoder.safetensors")
-        save_weights(trained.head, folder / "head.safetensors")
-        trained.history.to_csv(folder / "history.csv", index=False)
+        if rank() == 0:
+            save_weights(trained.encoder, folder / "encoder.safetensors")
+            save_weights(trained.head, folder / "head.safetensors")
+            trained.history.to_csv(folder / "history.csv", index=False)
         return {"health": trained.health} | ({"start": report.facts()} if report else {})
 
-    return run.make(stage_name, compute, settings=settings, inputs=[images], device=str(fabric.device), keeper=keeper)
+    made_on = {"device": str(fabric.device), "keeper": keeper, "together": True}
+    return run.make(stage_name, compute, settings=settings, inputs=[images], **made_on)
 
 
 def load_start(init: str, run: Run) -> tuple[Encoder, LoadReport]:

@@ -113,7 +113,8 @@ def train_head(run: Run, who: str) -> Stage:
     def compute(folder: Path) -> dict[str, Any]:
         encoders = [load_encoder(run, name) for name in names]
         given = encoders if who == CONCATENATED else encoders[0]
-        trained = train_ccam(ImageSet.open(images.folder), given, config, fabric, run.progress, stream=stream)
+        by_itself = fabric_of(run)  # its head is one layer: one process trains it, whatever others there are
+        trained = train_ccam(ImageSet.open(images.folder), given, config, by_itself, run.progress, stream=stream)
         save_weights(trained.model, folder / "ccam.safetensors")
         np.save(folder / "maps.npy", trained.maps)
         trained.history.to_csv(folder / "history.csv", index=False)

@@ -24,6 +24,7 @@ from uslnet_core.pipeline.images import image_size, prepare_fine_images, train_s
 from uslnet_core.pipeline.looks import answer_of, lesson_settings, seen_twice
 from uslnet_core.pipeline.saliency import MAIN, encoder_settings, maps_in_parts
 from uslnet_core.pipeline.weights import load_weights, save_weights
+from uslnet_core.ranks import once, rank
 from uslnet_core.refine import train_segmenter
 from uslnet_core.runs import Run
 from uslnet_core.segmenter import Segmenter, predict_parts
@@ -119,13 +120,14 @@ def train_iteration(run: Run, iteration: int) -> Stage:
     second = bool(iteration) and config.look.teach
     fine = [prepare_fine_images(run, train_split(run))] if second else []
 
-    def compute(folder: Path) -> dict[str, Any]:
-        facts = {}
+    def label_anew(folder: Path) -> dict[str, Any]:
         if second:
-            facts = write_fine_labels(run, load_segmenter(before), folder)
-        elif iteration:
-            maps = predict_parts(load_segmenter(before), ImageSet.open(images.folder), fabric, progress=run.progress)
-            facts = write_labels(maps, config.uncertainty, folder)
+            return write_fine_labels(run, load_segmenter(before), folder)
+        maps = predict_parts(load_segmenter(before), ImageSet.open(images.folder), fabric, progress=run.progress)
+        return write_labels(maps, config.uncertainty, folder)
+
+    def compute(folder: Path) -> dict[str, Any]:
+        facts = once(lambda: label_anew(folder)) if iteration else {}
         labels, keep = load_labels(folder if iteration else before)
         if second:
             labels = np.load(folder / "fine-labels.npy", mmap_mode="r")
@@ -146,8 +148,9 @@ def train_iteration(run: Run, iteration: int) -> Stage:
             progress=run.progress,
             keeper=keeper,
         )
-        save_weights(trained.model, folder / "segmenter.safetensors")
-        trained.history.to_csv(folder / "history.csv", index=False)
+        if rank() == 0:
+            save_weights(trained.model, folder / "segmenter.safetensors")
+            trained.history.to_csv(folder / "history.csv", index=False)
         return facts
 
     settings = common_settings(run, fabric) | {
@@ -158,8 +161,8 @@ def train_iteration(run: Run, iteration: int) -> Stage:
     }
     if iteration:
         settings |= {"uncertainty": config.uncertainty.settings()} | lesson_settings(config)
-    inputs = [images, features, before, *fine]
-    return run.make(name, compute, settings=settings, inputs=inputs, device=str(fabric.device), keeper=keeper)
+    inputs, device = [images, features, before, *fine], str(fabric.device)
+    return run.make(name, compute, settings=settings, inputs=inputs, device=device, keeper=keeper, together=True)
 
 
 def write_fine_labels(run: Run, model: Segmenter, folder: Path) -> dict[str, Any]:

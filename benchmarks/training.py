@@ -1,0 +1,187 @@
+"""What memory format and number format gain in training: steps of contrastive learning, against float32 NCHW.
+
+    python benchmarks/training.py [--out table.csv] [--images 32] [--side 96] [--rounds 5]
+    python benchmarks/training.py --seeds 3 [--epochs 12] [--count 320]
+
+A step draws two views of each image, embeds them by ResNet-18, and follows the gradient of SimCLR's loss. The four ways
+take turns, round by round; a ratio is the median of the rounds' ratios. On a GPU, the whole step of the stride-1
+ResNet-50 at 224 pixels is set against its bare forward and backward pass. With ``--seeds``, the quick profile's encoder
+is trained on synthetic images with so many seeds in either number format, and what each ends with stands side by side.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from datetime import date
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+from _timing import arguments, circumstances, in_turn
+
+from uslnet_core.compute import generator, make_fabric, peak_memory
+from uslnet_core.config import ComputeConfig, configure
+from uslnet_core.contrastive.infonce import simclr_loss
+from uslnet_core.contrastive.pretrain import pretrain
+from uslnet_core.contrastive.simclr import SimCLR
+from uslnet_core.contrastive.views import random_view
+from uslnet_core.data import synthetic
+from uslnet_core.data.images import ImageSet
+from uslnet_core.encoder import Encoder
+from uslnet_core.errors import TrainingError
+
+GOAL = 1.6  # times float32 NCHW, at the package's own choice
+FIRST = "float32, NCHW"
+WAYS = {
+    FIRST: (torch.contiguous_format, False),
+    "float32, channels_last": (torch.channels_last, False),
+    "bf16, NCHW": (torch.contiguous_format, True),
+    "bf16, channels_last": (torch.channels_last, True),
+}
+EPOCH = 2000  # images of ISIC-2017's training part
+NEAR = 0.05  # the first losses of all ways lie within so much of each other; bf16 has three digits
+
+
+def pictures(count: int, side: int) -> ImageSet:
+    """Draw synthetic images."""
+    return ImageSet(
+        [str(n) for n in range(count)], np.stack([synthetic.image(n, size=side, seed=0) for n in range(count)])
+    )
+
+
+class Step:
+    """One way to take a step of SimCLR, ready to be timed; all begin with the same weights and draw the same views."""
+
+    def __init__(self, images: torch.Tensor, backbone: str, stride: int, layout: torch.memory_format, half: bool):
+        self.images, self.layout, self.half, self.rng = images, layout, half, generator(1)
+        self.recipe = configure(contrastive={"crop": images.shape[-1], "last_stride": stride}).recipe("simclr")
+        torch.manual_seed(0)
+        model = SimCLR(Encoder(backbone, last_stride=stride), self.recipe, len(images)).train()
+        self.model = model.to(images.device, memory_format=layout)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4)
+
+    def views(self) -> torch.Tensor:
+        """Draw two views of each image."""
+        both = [random_view(self.images, self.recipe, self.rng) for _ in range(2)]
+        return torch.cat(both).contiguous(memory_format=self.layout)
+
+    def learn(self, views: torch.Tensor) -> torch.Tensor:
+        """Go forward and back."""
+        with torch.autocast(views.device.type, torch.bfloat16, enabled=self.half):
+            first, second = self.model(views).chunk(2)
+        loss = simclr_loss(first, second, self.recipe.temperature)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        return loss.detach()
+
+    def __call__(self) -> float:
+        """Take a step, and give its loss."""
+        loss = self.learn(self.views())
+        self.optimizer.step()
+        return float(loss)
+
+
+def measure(images: int, side: int, rounds: int) -> pd.DataFrame:
+    """Time a step each way: images per second, seconds an epoch of ISIC-2017, and times the first."""
+    batch = pictures(images, side).batch(range(images))
+    steps = {name: Step(batch, "resnet18", 2, *way) for name, way in WAYS.items()}
+    losses = {name: step() for name, step in steps.items()}  # and what is prepared once, is
+    assert max(losses.values()) - min(losses.values()) < NEAR, f"not the same step: {losses}"
+    seconds = in_turn(steps, rounds)
+    rows = []
+    for name, own in seconds.items():
+        ratio = statistics.median(first / each for first, each in zip(seconds[FIRST], own, strict=True))
+        each = statistics.median(own) / images
+        rows.append({"how": name, "images/s": 1 / each, "s an epoch": EPOCH * each, "times": ratio})
+    return pd.DataFrame(rows)
+
+
+def chosen() -> str:
+    """Name the way that the package takes on this machine: channels last always, bf16 where it gains."""
+    precision = make_fabric(ComputeConfig(device="cpu")).strategy.precision.precision
+    return "bf16, channels_last" if precision == "bf16-mixed" else "float32, channels_last"
+
+
+def on_gpu(images: int, rounds: int, side: int = 224) -> str:
+    """Time whole steps of the stride-1 ResNet-50 against its forward and backward pass alone, on a GPU."""
+    batch = pictures(min(images, 64), side).batch(range(min(images, 64)))
+    batch = batch.repeat(-(-images // len(batch)), 1, 1, 1)[:images].cuda()
+    step = Step(batch, "resnet50", 1, torch.channels_last, True)
+    views = step.views()
+
+    def timed(work: Callable[[], object]) -> float:
+        work()
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for _ in range(5):
+            work()
+        torch.cuda.synchronize()
+        return (time.perf_counter() - start) / 5
+
+    pairs = [(timed(step), timed(partial(step.learn, views))) for _ in range(rounds)]
+    whole, bare = (len(views) / statistics.median(each) for each in zip(*pairs, strict=True))
+    share = statistics.median(alone / both for both, alone in pairs)
+    memory = torch.cuda.max_memory_allocated() / 2**30
+    return (
+        f"{torch.cuda.get_device_name()}: ResNet-50, stride 1, {side} pixels, {len(views)} views: {whole:.0f} views/s "
+        f"with augmentation and step, {bare:.0f} forward and back alone ({share:.0%}); {memory:.1f} GiB"
+    )
+
+
+def train_each(seeds: int, epochs: int, count: int) -> pd.DataFrame:
+    """Train the quick profile's encoder with each seed in either number format: what each ends with."""
+    images, rows = pictures(count, 96), []
+    for precision in ("32-true", "bf16-mixed"):
+        fabric = make_fabric(ComputeConfig(device="cpu", precision=precision))
+        for seed in range(seeds):
+            start = time.perf_counter()
+            try:
+                health = pretrain(images, configure(seed=seed, contrastive={"epochs": epochs}), fabric).health
+            except TrainingError as error:
+                health = {"verdict": str(error).partition(".")[0]}
+            rows.append({"precision": precision, "seed": seed, **health, "s": time.perf_counter() - start})
+    return pd.DataFrame(rows)
+
+
+def noise(table: pd.DataFrame) -> str:
+    """Set the difference between the formats beside that between seeds, for each figure of health."""
+    lines = []
+    for figure in ("loss", "top1", "alignment", "uniformity", "spread"):
+        if figure not in table:
+            continue
+        by = table.groupby("precision", sort=False)[figure]
+        apart, spread = abs(by.mean().diff().iloc[-1]), by.std().mean()
+        verdict = "within" if apart <= 2 * spread else "outside"
+        lines.append(f"{figure:11s} formats differ by {apart:.4f}, seeds by {spread:.4f} (sd): {verdict} two of them")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print, and write the table where asked to."""
+    args = arguments(__doc__, images=32, side=96, rounds=5, seeds=0, epochs=12, count=320)
+    machine, versions = circumstances()
+    if args.seeds:
+        print(f"quick, {args.count} images, {args.epochs} epochs · {machine} · {versions}\n")
+        table = train_each(args.seeds, args.epochs, args.count)
+        print(table.round(4).to_string(index=False), noise(table), sep="\n\n")
+    else:
+        table = measure(args.images, args.side, args.rounds)
+        print(f"{args.images} images of {args.side} × {args.side}, {args.rounds} rounds · {machine} · {versions}\n")
+        print(table.to_string(index=False, float_format=lambda v: f"{v:.2f}"))
+        reached = float(table.set_index("how").loc[chosen(), "times"])
+        verdict = "pass" if reached >= GOAL else "short"
+        print(f"\nThe package's choice here, {chosen()}: {reached:.2f} times, goal {GOAL}: {verdict}")
+        print(f"Memory, at most: {peak_memory() / 1024:.1f} GiB")
+        if torch.cuda.is_available():
+            print(on_gpu(256, args.rounds))
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        measured = f"{machine}, {versions}, {date.today().isoformat()}"
+        table.assign(measured=[measured, *[""] * (len(table) - 1)]).round(3).to_csv(args.out, index=False)
+
+
+if __name__ == "__main__":
+    main()
