@@ -76,8 +76,7 @@ slides: env
 	@$(BIN)/uslnet slides --out slides
 
 bench: env
-	@$(VPY) -c "import pathlib, subprocess, sys; [print('==', p, flush=True) or subprocess.run([sys.executable, p], check=True) \
-	  for p in sorted(pathlib.Path('benchmarks').glob('[!_]*.py'))]"
+	@$(VPY) tools/bench.py $(OUT)
 
 clean:
 	@$(PYTHON) -c "import shutil; [shutil.rmtree(p, ignore_errors=True) for p in \

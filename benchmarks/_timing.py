@@ -1,13 +1,15 @@
-"""What the benchmarks share: their options, taking turns, and where they ran."""
+"""What the benchmarks share: their options, taking turns, where they ran, and whether a goal is met."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 
@@ -43,3 +45,32 @@ def processor() -> str:
     info = Path("/proc/cpuinfo")
     names = [line for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
     return names[0].split(":", 1)[1].strip() if names else platform.processor() or platform.machine()
+
+
+def judged(
+    what: str, value: float, unit: str, goal: float | None = None, *, most: bool = False, note: str = ""
+) -> dict[str, object]:
+    """Make a row of the table of goals.
+
+    Args:
+        what: was measured.
+        value: in ``unit``; NaN where it cannot be measured here.
+        unit: for example ``times scipy``.
+        goal: the least that it must be; ``None``: the row has no goal, and no verdict.
+        most: the goal is the most that it may be.
+        note: what else one must know to read it.
+    """
+    words = "" if goal is None else f"{'at most' if most else 'at least'} {goal:g}"
+    met = goal is not None and (value <= goal if most else value >= goal)
+    verdict = "" if goal is None else "not measured" if math.isnan(value) else "pass" if met else "short"
+    return {"what": what, "value": round(value, 3), "unit": unit, "goal": words, "verdict": verdict, "note": note}
+
+
+def tell_goals(rows: Sequence[Mapping[str, object]], out: Path | None) -> None:
+    """Print the rows that have a goal, and write them beside a benchmark's own table, as ``<name>-goals.csv``."""
+    table = pd.DataFrame([row for row in rows if row["verdict"]])
+    print()
+    print(table.to_string(index=False))
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(out.with_name(f"{out.stem}-goals.csv"), index=False)

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from _timing import arguments, circumstances, in_turn
+from _timing import arguments, circumstances, in_turn, judged, tell_goals
 from PIL import Image
 from torchvision.transforms import v2
 
@@ -46,12 +46,6 @@ FILES = {
     "12-MP JPEG": (4000, 3000, 2, 90),
     "12-MP JPEG, large file": (4000, 3000, 5, 95),
 }
-
-
-def row(what: str, value: float, unit: str, goal: str = "", met: bool | None = None, note: str = "") -> dict:
-    """Make a row of the table; ``met`` says whether the goal is."""
-    verdict = "" if met is None else "pass" if met else "short"
-    return {"what": what, "value": round(value, 3), "unit": unit, "goal": goal, "verdict": verdict, "note": note}
 
 
 def ratio(seconds: dict[str, list[float]], peer: str, ours: str) -> float:
@@ -81,14 +75,14 @@ def decoding(folder: Path, size: int, rounds: int) -> list[dict]:
         apart = np.abs(read_image(path, size).astype(int) - pillow(path, size))
         seconds = in_turn({"pil": partial(pillow, path, size), "ours": partial(read_image, path, size)}, rounds)
         large, note = "12-MP" in name, f"{path.stat().st_size / 1e6:.1f} MB, to {size} px"
-        times, goal = ratio(seconds, "pil", "ours"), f">= {TIMES_LARGE:g}" if large else ""
-        rows.append(row(f"{name}: speed", times, "times PIL", goal, times >= TIMES_LARGE if large else None, note))
+        times, goal = ratio(seconds, "pil", "ours"), TIMES_LARGE if large else None
+        rows.append(judged(f"{name}: speed", times, "times PIL", goal, note=note))
         if large:
             mean = float(apart.mean())
-            rows.append(row(f"{name}: mean difference", mean, "of 255", f"< {FAR:g}", mean < FAR, note))
+            rows.append(judged(f"{name}: mean difference", mean, "of 255", FAR, most=True, note=note))
         else:
             most = float(apart.max())
-            rows.append(row(f"{name}: largest difference", most, "of 255", "<= 1", most <= 1, note))
+            rows.append(judged(f"{name}: largest difference", most, "of 255", 1, most=True, note=note))
     files = [folder / "small JPEG.jpg"] * 64
     with ThreadPoolExecutor(2) as threads, ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as processes:
         pools = {"threads": threads, "processes": processes}
@@ -98,7 +92,7 @@ def decoding(folder: Path, size: int, rounds: int) -> list[dict]:
         several["processes"]()  # they start, and import
         seconds = in_turn({"one": lambda: [read_image(file, size) for file in files], **several}, max(3, rounds // 2))
     for name in pools:
-        rows.append(row(f"two {name}", ratio(seconds, "one", name), "times one", note="small JPEGs"))
+        rows.append(judged(f"two {name}", ratio(seconds, "one", name), "times one", note="small JPEGs"))
     return rows
 
 
@@ -110,10 +104,9 @@ def reading(folder: Path, size: int, rounds: int) -> list[dict]:
     parts = torch.randperm(count, generator=generator(0)).split(64)
     seconds = in_turn({n: lambda f=f: [f(p) for p in parts] for n, f in _readers(images).items()}, rounds + 1)
     stored, floats = (count / statistics.median(times[1:]) for times in seconds.values())  # the first warms up
-    met = stored >= PER_SECOND
     return [
-        row("memory map, as stored", stored, "images/s", f">= {PER_SECOND}", met, f"{size} px"),
-        row("memory map, as floats", floats, "images/s", note=f"{size} px; on a GPU, the device does this"),
+        judged("memory map, as stored", stored, "images/s", PER_SECOND, note=f"{size} px"),
+        judged("memory map, as floats", floats, "images/s", note=f"{size} px; on a GPU, the device does this"),
     ]
 
 
@@ -148,8 +141,7 @@ def augmentation(rounds: int) -> list[dict]:
         in_turn(contenders, 1)
         times = ratio(in_turn(contenders, rounds), "v2", "ours")
         note = f"{recipe.crop} px{', with blur' * bool(recipe.blur)}"
-        met = times >= TIMES_VIEWS
-        rows.append(row(f"views, {profile}, {method}", times, "times v2", f">= {TIMES_VIEWS:g}", met, note))
+        rows.append(judged(f"views, {profile}, {method}", times, "times v2", TIMES_VIEWS, note=note))
     return rows
 
 
@@ -212,15 +204,15 @@ def memory(folder: Path, count: int, size: int, steps: int) -> list[dict]:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         peaks = pool.submit(large_set, folder, count, size, steps).result()
     name = f"{count} images of {size} px"
-    rows = [row(f"{name}: {stage}", peak, "GB at most so far") for stage, peak in peaks.items()]
+    rows = [judged(f"{name}: {stage}", peak, "GB at most so far") for stage, peak in peaks.items()]
     most = max(peaks.values())
-    return [*rows, row(f"{name}: most", most, "GB", f"< {GIGABYTES:g}", most < GIGABYTES, "resident, files included")]
+    return [*rows, judged(f"{name}: most", most, "GB", GIGABYTES, most=True, note="resident, files included")]
 
 
 def waiting(folder: Path, steps: int) -> list[dict]:
     """Train on a GPU, and profile how long it has nothing to do because the next batch is not there."""
     if not torch.cuda.is_available():
-        return [row("a step waits for data", math.nan, "share", f"< {WAITING:g}", None, "no GPU here: not measured")]
+        return [judged("a step waits for data", math.nan, "share", WAITING, most=True, note="no GPU here")]
     from uslnet_core.contrastive.simclr import SimCLR
     from uslnet_core.encoder import Encoder
     from uslnet_core.loop import Loop
@@ -251,7 +243,7 @@ def waiting(folder: Path, steps: int) -> list[dict]:
             begin = end
         share = sum(waits[5:]) / sum(wholes[5:])  # the first steps choose their kernels
         note = f"{config.backbone}, {size} px, batch {recipe.batch_size}, {torch.cuda.get_device_name()}"
-        rows.append(row(f"a step waits for data, {profile}", share, "share", f"< {WAITING:g}", share < WAITING, note))
+        rows.append(judged(f"a step waits for data, {profile}", share, "share", WAITING, most=True, note=note))
     return rows
 
 
@@ -268,6 +260,7 @@ def main() -> None:
     machine, versions = circumstances()
     print(f"{args.rounds} rounds · {machine} · {versions}\n")
     print(table.to_string(index=False))
+    tell_goals(rows, args.out)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         measured = f"{args.rounds} rounds, {machine}, {versions}, {date.today().isoformat()}"

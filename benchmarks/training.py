@@ -20,7 +20,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
-from _timing import arguments, circumstances, in_turn
+from _timing import arguments, circumstances, in_turn, judged, tell_goals
 
 from uslnet_core.compute import generator, make_fabric, peak_memory
 from uslnet_core.config import ComputeConfig, configure
@@ -172,8 +172,8 @@ def main() -> None:
         print(f"{args.images} images of {args.side} × {args.side}, {args.rounds} rounds · {machine} · {versions}\n")
         print(table.to_string(index=False, float_format=lambda v: f"{v:.2f}"))
         reached = float(table.set_index("how").loc[chosen(), "times"])
-        verdict = "pass" if reached >= GOAL else "short"
-        print(f"\nThe package's choice here, {chosen()}: {reached:.2f} times, goal {GOAL}: {verdict}")
+        note = f"the package's choice here; ResNet-18, {args.side} px"
+        tell_goals([judged(f"a step of SimCLR, {chosen()}", reached, f"times {FIRST}", GOAL, note=note)], args.out)
         print(f"Memory, at most: {peak_memory() / 1024:.1f} GiB")
         if torch.cuda.is_available():
             print(on_gpu(256, args.rounds))
