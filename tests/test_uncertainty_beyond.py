@@ -50,6 +50,19 @@ def test_thresholds_only_move_outwards_and_leave_the_share_in_doubt(maps, doubt)
             assert enough or alike
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_a_pixel_just_above_the_middle_is_above_it(dtype):
+    # In float32 both thresholds are rounded down, so their middle is a little under a half; a half is the float32
+    # number nearest to it, all the same. The least quarter of the three pixels above the middle is that half.
+    maps = torch.zeros(1, 7, 9, dtype=dtype)
+    maps[0, 0, :3] = torch.tensor([1, 0.5, 0.75])
+    table = check(maps, thresholds="adaptive", doubt=0.25, min_area=0).regions
+    if dtype is torch.float32:
+        low, high = np.float32(0.35).item(), np.float32(0.65).item()
+        assert (low + high) / 2 < 0.5 == np.float32((low + high) / 2)
+        assert table.area.tolist() == [1, 1]
+
+
 def test_the_share_is_counted_exactly():
     maps = torch.cat([torch.linspace(0, 0.34, 100), torch.full((100,), 0.9)]).view(1, 10, 20)
     low, _ = adapted(maps, 0.35, 0.65, 0.29)

@@ -19,10 +19,10 @@ def adapted(maps: Tensor, low: float, high: float, doubt: float) -> tuple[Tensor
     Returns:
         (B,) low and high, in the maps' dtype, on their device.
     """
-    middle = (low + high) / 2
     ranked = maps.flatten(1).sort(dim=1).values  # (B, H · W)
     pixels = ranked.shape[1]
-    skin, lesion = (ranked < middle).sum(1), (ranked > middle).sum(1)
+    under, over = nearest_to((low + high) / 2, maps.dtype)
+    skin, lesion = (ranked < over).sum(1), (ranked > under).sum(1)
 
     def outwards(side: Tensor, nearest: Tensor, step: int, extreme: Tensor, fixed: float) -> Tensor:
         """Find the value that lies a share of its side away from the middle, unless it is the extreme one."""
@@ -34,6 +34,19 @@ def adapted(maps: Tensor, low: float, high: float, doubt: float) -> tuple[Tensor
     lows = outwards(skin, skin - 1, -1, ranked[:, 0], low).clamp(max=low)
     highs = outwards(lesion, pixels - lesion, 1, ranked[:, -1], high).clamp(min=high)
     return lows, highs
+
+
+def nearest_to(value: float, dtype: torch.dtype) -> tuple[float, float]:
+    """Find a dtype's largest number that is not above a value, and its least that is not below.
+
+    What torch compares with a number it rounds to the tensor's dtype first: a pixel just above the middle of two
+    thresholds would equal it. A pixel lies below the value exactly if it lies below the second of these, and above it
+    exactly if it lies above the first.
+    """
+    near = torch.tensor(value, dtype=dtype)
+    least, most = (torch.nextafter(near, torch.full_like(near, end)).item() for end in (-torch.inf, torch.inf))
+    near = near.item()
+    return (near if near <= value else least), (near if near >= value else most)
 
 
 def along_outline(foreground: Tensor, radius: int) -> Tensor:
