@@ -294,6 +294,7 @@ def test_steps_above_one_that_upsampling_leaves_are_ones(way):
     assert (out.label == 1).all()
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_gpu_gives_the_same_bits_and_stays_there():
     maps = smooth_maps(16, 224, 224, np.random.default_rng(11), 0.1)

@@ -4,10 +4,12 @@ import builtins
 import math
 import sys
 import tracemalloc
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from uncertainty_oracle import check, smooth_maps, spiral, ways
 
 from uslnet_core import uncertainty
@@ -15,6 +17,7 @@ from uslnet_core.errors import ConfigError, DataError
 from uslnet_core.uncertainty import UncertaintyModule
 
 every_way = pytest.mark.parametrize("way", ways())
+compiled = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
 
 
 def same(one, other):
@@ -43,7 +46,7 @@ def test_all_ways_agree_on_large_maps(settings, beyond):
     maps, um = large_maps(), UncertaintyModule(**settings, **beyond)
     expected = um(maps, "numpy")
     assert 1 < len(expected.regions) and expected.keep.any() and not expected.keep.all()
-    for way in ("torch", "numba") if uncertainty._numba() else ("torch",):
+    for way in ("torch", "numba") if find_spec("numba") else ("torch",):
         same(um(maps, way), expected)
         same(um(maps.double(), way), um(maps.double(), "numpy"))
 
@@ -103,13 +106,57 @@ def test_without_numba_all_goes_on_by_numpy(monkeypatch):
     uncertainty._numba.cache_clear()
     try:
         check(smooth_maps(2, 20, 20, np.random.default_rng(0)))
-        with pytest.raises(ConfigError, match="numba cannot be imported: install it"):
+        with pytest.raises(ConfigError, match="numba cannot be imported or does not compile here: install it"):
             UncertaintyModule()(torch.zeros(1, 4, 4), "numba")
     finally:
         uncertainty._numba.cache_clear()
 
 
-@pytest.mark.skipif(uncertainty._numba() is None, reason="numba is not installed")
+@compiled
+def test_where_numba_does_not_compile_all_goes_on_by_numpy(monkeypatch):
+    from uslnet_core import fused
+
+    def broken(*_):
+        raise OSError("no cache")
+
+    monkeypatch.setattr(fused, "_label", broken)
+    monkeypatch.setattr(uncertainty, "_NUMBA_PIXELS", 1)
+    uncertainty._numba.cache_clear()
+    try:
+        check(smooth_maps(2, 20, 20, np.random.default_rng(0)))
+        with pytest.raises(ConfigError, match="does not compile here"):
+            UncertaintyModule()(torch.zeros(1, 4, 4), "numba")
+    finally:
+        uncertainty._numba.cache_clear()
+
+
+class Waits(TorchDispatchMode):
+    """Write down the operations whose result a GPU's host must wait for: sizes that depend on values, and numbers."""
+
+    WAITED_FOR = ("aten.nonzero", "aten.repeat_interleave.Tensor", "aten.equal", "aten._local_scalar_dense")
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        if str(operation).startswith(self.WAITED_FOR):
+            self.names.append(str(operation))
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("beyond", [{}, {"thresholds": "adaptive", "band": 0.05}])
+def test_the_torch_way_waits_as_often_whatever_the_number_of_maps(beyond):
+    maps, um, found = smooth_maps(2, 30, 40, np.random.default_rng(2), 0.2), UncertaintyModule(**beyond), []
+    for times in (1, 6):
+        with Waits() as waits:
+            um(maps.repeat(times, 1, 1), "torch")
+        found.append(waits.names)
+    assert found[0] == found[1]
+    assert {name.split(".")[1] for name in found[0]} == {name.split(".")[1] for name in Waits.WAITED_FOR}
+
+
+@compiled
 def test_auto_takes_numba_for_large_batches_alone(monkeypatch):
     taken, load = [], uncertainty._numba
     monkeypatch.setattr(uncertainty, "_numba", lambda: taken.append(1) or load())

@@ -213,7 +213,7 @@ class UncertaintyModule:
 
         Raises:
             DataError: not a floating-point tensor of that shape, or it holds NaN or values outside [0, 1].
-            ConfigError: no such way, or not for this device, or numba is not installed.
+            ConfigError: no such way, or not for this device, or numba is not installed or does not compile.
         """
         check_form(saliency)
         given, device, saliency = saliency, saliency.device, saliency.detach()
@@ -327,10 +327,12 @@ def _write(label: Tensor, maps: Tensor, low: float | Tensor, foreground: Tensor)
 
 @cache
 def _numba() -> ModuleType | None:
-    """Import the compiled way; None without numba, or where it finds no folder at all to keep what it compiles."""
+    """Import the compiled way and try it on one pixel; None without numba, or where it cannot compile or keep that."""
     try:
         from uslnet_core import fused  # slow to import: not before it is needed
-    except (ImportError, RuntimeError):
+
+        fused.label_maps(torch.zeros(1, 1, 1), 0.35, 0.65, 1.0, 1, 8, "mean", math.inf, torch.empty(1, 1, 1))
+    except Exception:  # whatever is amiss with a compiler on some machine, the plain way gives the same
         return None
     return fused
 
@@ -349,6 +351,7 @@ def _way(way: str, maps: Tensor) -> str:
         return "numba" if maps.numel() >= _NUMBA_PIXELS and _numba() else "numpy"
     if way == "numba" and _numba() is None:
         raise ConfigError(
-            "way is 'numba', but numba cannot be imported: install it (pip install numba) or leave way out."
+            "way is 'numba', but numba cannot be imported or does not compile here: install it (pip install numba), "
+            "or leave way out: numpy gives the same."
         )
     return way
