@@ -3,11 +3,13 @@
     python benchmarks/uncertainty.py [--out table.csv] [--images 64] [--size 224] [--rounds 15]
 
 Every contender labels the same batch in turn, round by round, so that a busy machine slows them alike; a ratio is the
-median of the rounds' ratios. Each contender's labels and flags are first checked against the module's.
+median of the rounds' ratios. What ours gives is first checked against scipy's. Where there is a GPU, ours on it is
+timed against kornia's union-find on the same card and scipy on one core, and must give the CPU's labels bit for bit.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable
 from datetime import date
@@ -18,7 +20,9 @@ import pandas as pd
 import scipy
 import torch
 from _timing import arguments, circumstances, in_turn, judged, tell_goals
+from kornia.contrib import connected_components_union_find
 from scipy import ndimage
+from skimage import measure as skimage_measure
 
 from uslnet_core.components import find_runs
 from uslnet_core.uncertainty import UncertaintyModule
@@ -76,31 +80,49 @@ def scipy_whole(maps: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     return out, keep
 
 
-CONTENDERS: dict[str, Callable] = {
+def skimage_regions(maps: torch.Tensor) -> None:
+    """scikit-image's table: area and centroid of each region; no labels yet, nor distances."""
+    for one in maps.numpy():
+        regions = skimage_measure.regionprops(skimage_measure.label(one > HIGH, connectivity=2))
+        [(region.area, region.centroid) for region in regions]
+
+
+def kornia_components(maps: torch.Tensor) -> torch.Tensor:
+    """Numbers of components by kornia, on any device; no areas yet."""
+    return connected_components_union_find((maps > float(HIGH))[:, None])
+
+
+SCIPY: dict[str, Callable] = {
     "scipy label + bincount": scipy_label_and_areas,
     "scipy, the whole module": scipy_whole,
+}
+OURS: dict[str, Callable] = {
     "ours (numpy, scipy.sparse)": partial(UncertaintyModule(), way="numpy"),
     "ours (torch alone)": partial(UncertaintyModule(), way="torch"),
     "ours (numba)": partial(UncertaintyModule(), way="numba"),
+}
+# These take turns with scipy by themselves: their memory, several times the maps', slows whoever comes next.
+OTHERS: dict[str, Callable] = {
+    "scikit-image label + regionprops": skimage_regions,
+    "kornia union-find": kornia_components,
 }
 
 
 def measure(maps: torch.Tensor, rounds: int) -> pd.DataFrame:
     """Milliseconds a map of each contender and how many times faster than each of scipy's it is."""
     label, keep = scipy_whole(maps)
-    for name, contender in CONTENDERS.items():
-        if name.startswith("ours"):
-            found = contender(maps)  # and what is prepared once, is
-            np.testing.assert_array_equal(found.label.numpy(), label)
-            np.testing.assert_array_equal(found.keep.numpy(), keep)
-    seconds = in_turn({name: partial(contender, maps) for name, contender in CONTENDERS.items()}, rounds)
-    rows = []
-    for name, own in seconds.items():
-        row = {"how": name, "ms_per_map": 1000 * statistics.median(own) / len(maps)}
-        for column, peer in zip(("times_label", "times_whole"), CONTENDERS, strict=False):
-            row[column] = statistics.median(p / o for p, o in zip(seconds[peer], own, strict=True))
-        rows.append(row)
-    return pd.DataFrame(rows)
+    for contender in OURS.values():
+        found = contender(maps)  # and what is prepared once, is
+        np.testing.assert_array_equal(found.label.numpy(), label)
+        np.testing.assert_array_equal(found.keep.numpy(), keep)
+    rows = {}
+    for group in (OTHERS, OURS):
+        seconds = in_turn({name: partial(contender, maps) for name, contender in (SCIPY | group).items()}, rounds)
+        for name, own in seconds.items():  # scipy's own rows are those of its turns with ours
+            rows[name] = {"how": name, "ms_per_map": 1000 * statistics.median(own) / len(maps)}
+            for column, peer in zip(("times_label", "times_whole"), SCIPY, strict=True):
+                rows[name][column] = statistics.median(p / o for p, o in zip(seconds[peer], own, strict=True))
+    return pd.DataFrame([rows[name] for name in SCIPY | OTHERS | OURS])
 
 
 # At least so many times scipy on smooth and on noisy maps.
@@ -122,22 +144,50 @@ def goals(table: pd.DataFrame) -> list[dict[str, object]]:
     ]
 
 
+# At least so many times kornia on the same card, and scipy on one core.
+ON_GPU = {"kornia union-find": 10.0, "scipy, the whole module": 200.0, "scipy label + bincount": 200.0}
+
+
+def on_gpu(maps: torch.Tensor, kind: str, rounds: int) -> list[dict[str, object]]:
+    """Time ours on a GPU, the maps being there already; without one, say that it was not measured."""
+    name = f"ours (torch) on a GPU, {kind} maps"
+    if not torch.cuda.is_available():
+        return [judged(name, math.nan, f"times {peer}", goal, note="no GPU here") for peer, goal in ON_GPU.items()]
+    module, device = UncertaintyModule(), maps.cuda()
+    host, there = module(maps, "numpy"), module(device)
+    assert there.label.is_cuda and host.regions_frame().equals(there.regions_frame())
+    assert torch.equal(host.label, there.label.cpu()) and torch.equal(host.keep, there.keep.cpu())
+
+    def ended(contender: Callable, batch: torch.Tensor) -> None:
+        contender(batch)
+        torch.cuda.synchronize()
+
+    contenders = {peer: partial(ended, (SCIPY | OTHERS)[peer], device if "kornia" in peer else maps) for peer in ON_GPU}
+    contenders[name] = partial(ended, module, device)
+    in_turn(contenders, 1)  # the first call of each loads kernels
+    seconds = in_turn(contenders, rounds)
+    note = f"{1000 * statistics.median(seconds[name]) / len(maps):.4f} ms a map, {torch.cuda.get_device_name()}"
+    ratios = {peer: [p / o for p, o in zip(seconds[peer], seconds[name], strict=True)] for peer in ON_GPU}
+    return [judged(name, statistics.median(ratios[peer]), f"times {peer}", ON_GPU[peer], note=note) for peer in ON_GPU]
+
+
 def main() -> None:
     """Measure, print, and write the table where asked to."""
     args = arguments(__doc__, images=64, size=224, rounds=15)
 
-    tables = []
+    tables, cards = [], []
     for kind, noise in (("smooth", 0.0), ("noisy", 0.1)):
         maps = lesion_maps(args.images, args.size, noise)
         runs = len(find_runs(maps, float(HIGH), 8).length) / len(maps)
         table = measure(maps, args.rounds)
         tables.append(table.assign(maps=kind, runs_per_map=round(runs)))
+        cards += on_gpu(maps, kind, args.rounds)
     table = pd.concat(tables)[["maps", "runs_per_map", "how", "ms_per_map", "times_label", "times_whole"]]
     machine, versions = circumstances()
     versions += f", numpy {np.__version__}, scipy {scipy.__version__}"
     print(f"{args.images} maps of {args.size} × {args.size}, {args.rounds} rounds · {machine} · {versions}\n")
     print(table.to_string(index=False, float_format=lambda v: f"{v:.2f}"))
-    tell_goals(goals(table), args.out)
+    tell_goals(goals(table) + cards, args.out)
     print("\ntimes_label, times_whole: how many times faster than scipy's label + bincount, than all of it by scipy")
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
