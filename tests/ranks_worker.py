@@ -21,6 +21,7 @@ from uslnet_core.compute import make_fabric
 from uslnet_core.config import ComputeConfig, Config, configure
 from uslnet_core.contrastive import health
 from uslnet_core.contrastive import pretrain as pretraining
+from uslnet_core.contrastive.moco import MoCo
 from uslnet_core.contrastive.pretrain import pretrain
 from uslnet_core.data import synthetic
 from uslnet_core.data.images import ImageSet, as_floats
@@ -91,8 +92,29 @@ def pictures() -> ImageSet:
     return ImageSet(ids, np.stack([synthetic.image(synthetic.index_of(i), size=32, seed=0) for i in ids]))
 
 
+@contextmanager
+def noted() -> Iterator[dict[str, list]]:
+    """Note which images this process reads for each step, and what MoCo's queue holds after it."""
+    notes: dict[str, list] = {"read": [], "queues": []}
+    read, enqueue = pretraining.read, MoCo._enqueue
+
+    def note_read(images: ImageSet, device: torch.device, indices: torch.Tensor) -> torch.Tensor:
+        notes["read"].append(indices.tolist())
+        return read(images, device, indices)
+
+    def note_queue(model: MoCo, key: torch.Tensor) -> None:
+        enqueue(model, key)
+        notes["queues"].append(torch.cat([model.queue.flatten(), model.pointer[None]]))
+
+    pretraining.read, MoCo._enqueue = note_read, note_queue
+    try:
+        yield notes
+    finally:
+        pretraining.read, MoCo._enqueue = read, enqueue
+
+
 def learn(name: str, fabric: Fabric, keeper: Keeps | None = None) -> dict[str, Any]:
-    """Make one of the trainings above: its history, and its weights and running values."""
+    """Make one of the trainings above: its history, its weights and running values, and what was noted on the way."""
     if name in SEGMENTER:
         config, labels = config_of(SEGMENTER[name]), np.random.default_rng(0).integers(0, 3, (16, 32, 32))
         with torch.random.fork_rng():
@@ -105,10 +127,11 @@ def learn(name: str, fabric: Fabric, keeper: Keeps | None = None) -> dict[str, A
         return {"history": trained.history.to_dict("list"), "model": trained.model.state_dict()}
     method, batch_size, groups = CONTRASTIVE[name]
     config = config_of(batch_size, groups)
-    trained = pretrain(pictures(), config, fabric, method=method, start=encoder(), keeper=keeper)
+    with noted() as notes:
+        trained = pretrain(pictures(), config, fabric, method=method, start=encoder(), keeper=keeper)
     model = {f"encoder.{key}": value for key, value in trained.encoder.state_dict().items()}
     model |= {f"head.{key}": value for key, value in trained.head.state_dict().items()}
-    return {"history": trained.history.to_dict("list"), "model": model}
+    return {"history": trained.history.to_dict("list"), "model": model} | notes
 
 
 def refused() -> None:
