@@ -94,7 +94,8 @@ def pretrain(
         loop.restore(saved)  # with MoCo's queue, its pointer and the key encoder, which are parts of the model
     while loop.epoch < recipe.epochs:
         for pixels in loop.rest_of_epoch(partial(read, images, fabric.device)):
-            loss, first, second = loop.model.loss(as_floats(pixels, fabric.device), loop.draws)
+            with fabric.autocast():  # fabric would see to it in forward alone, or with several processes
+                loss, first, second = loop.model.loss(as_floats(pixels, fabric.device), loop.draws)
             loop.step(loss, top1(first, second), alignment(first, second), uniformity(first), spread(first))
             loop.keep(keeper)
             progress(f"contrastive learning, {method}", loop.steps_done, loop.steps)
