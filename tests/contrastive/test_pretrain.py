@@ -17,6 +17,7 @@ from uslnet_core.contrastive.health import check_health
 from uslnet_core.contrastive.pretrain import pretrain
 from uslnet_core.contrastive.views import random_view
 from uslnet_core.data.images import ImageSet
+from uslnet_core.encoder import Encoder
 from uslnet_core.errors import ConfigError, TrainingError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -129,6 +130,21 @@ def test_networks_compute_in_the_precision_of_the_run_and_nothing_else_does(
     finally:
         hook.remove()
     assert (seen, compared) == ({expected}, {torch.float32})
+
+
+def test_a_compiled_encoder_learns_the_same_and_is_handed_on_as_it_was(tiny, cpu, pictures, trained, monkeypatch):
+    compiled = []
+
+    def compile_without_code(module):  # traced, as it is on a GPU, but run by torch's own kernels
+        compiled.append(type(module))
+        module._compiled_call_impl = torch.compile(module._call_impl, backend="eager")
+
+    monkeypatch.setattr(nn.Module, "compile", compile_without_code)
+    found = pretrain(pictures, tiny(compute={"compile": True}), cpu)
+    assert compiled == [Encoder]
+    assert found.encoder._compiled_call_impl is None
+    assert found.encoder.state_dict().keys() == trained.encoder.state_dict().keys()
+    assert found.history["loss"].tolist() == pytest.approx(trained.history["loss"].tolist(), rel=1e-5)
 
 
 def test_views_are_the_same_within_a_run_of_fewer_bits(tiny, pictures):

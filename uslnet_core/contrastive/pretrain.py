@@ -88,6 +88,7 @@ def pretrain(
         fabric=fabric,
         groups=model.groups(batch_size),
         figures=("loss", "top1", "alignment", "uniformity", "spread"),
+        compiled=config.compute.compile,
     )
     loop.model.mark_forward_method("loss")
     if (saved := keeper.load()) and loop.fits(saved):
