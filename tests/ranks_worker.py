@@ -19,7 +19,7 @@ from lightning_fabric import Fabric
 from uslnet_core import ranks, refine
 from uslnet_core.compute import make_fabric
 from uslnet_core.config import ComputeConfig, Config, configure
-from uslnet_core.contrastive import health
+from uslnet_core.contrastive import health, learner
 from uslnet_core.contrastive import pretrain as pretraining
 from uslnet_core.contrastive.moco import MoCo
 from uslnet_core.contrastive.pretrain import pretrain
@@ -38,6 +38,7 @@ CONTRASTIVE = {
     "moco, one group for both": ("moco_v2", 8, 1),
 }
 SEGMENTER = {"segmenter": 8, "segmenter, parts of 3 and 2": 5}
+BRIEF = ("simclr", "moco, one group for both")  # once more with networks in bf16
 STOPPED = "moco, two groups each"  # the training that is stopped halfway and goes on with other processes
 
 
@@ -67,7 +68,7 @@ def config_of(batch_size: int, groups: int = 4, **changes: Any) -> Config:
 @contextmanager
 def in_double() -> Iterator[None]:
     """Compute everything in float64, where rounding cannot hide a difference; undone at the end."""
-    before, single, readers = torch.get_default_dtype(), torch.Tensor.float, (pretraining, refine)
+    before, single, readers = torch.get_default_dtype(), torch.Tensor.float, (learner, refine)
     torch.set_default_dtype(torch.float64)
     torch.Tensor.float = torch.Tensor.double
     for module in readers:
@@ -138,19 +139,26 @@ def refused() -> None:
     raise TrainingError("the first process says no")
 
 
+def compute(processes: int = 1, precision: str = "32-true") -> Fabric:
+    return make_fabric(ComputeConfig(device="cpu", precision=precision, processes=processes))
+
+
 def main() -> None:
     folder, processes = Path(sys.argv[1]), int(sys.argv[2])
     health.STUCK = health.GUESSING = 9.0  # a few steps teach nothing, which is no matter here
     torch.set_num_threads(1)
-    fabric = make_fabric(ComputeConfig(device="cpu", precision="32-true", processes=processes))
+    fabric = compute(processes)
     rank = ranks.rank()
-    seen: dict[str, Any] = {name: learn(name, fabric) for name in [*CONTRASTIVE, *SEGMENTER]}
     own = folder / f"of-{rank}"
     own.mkdir()
-    learn(STOPPED, fabric, Keeps(own))
-    seen["gone on"] = learn(STOPPED, fabric, Keeps(begin=folder / "alone" / "step-1.pt"))
+    with in_double():
+        seen: dict[str, Any] = {name: learn(name, fabric) for name in [*CONTRASTIVE, *SEGMENTER]}
+        learn(STOPPED, fabric, Keeps(own))
+        seen["gone on"] = learn(STOPPED, fabric, Keeps(begin=folder / "alone" / "step-1.pt"))
+    brief = compute(processes, "bf16-mixed")
+    seen |= {f"{name}, bf16": learn(name, brief) for name in BRIEF}
     seen["once"] = ranks.once(lambda: [rank, ranks.world(), ranks.once(lambda: "within")])
-    inside = ranks.once(lambda: make_fabric(ComputeConfig(device="cpu", processes=processes)).world_size)
+    inside = ranks.once(lambda: compute(processes).world_size)
     seen["worlds"] = [ranks.world(), inside]
     try:
         ranks.once(refused)
@@ -160,5 +168,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with in_double():
-        main()
+    main()

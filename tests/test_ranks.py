@@ -12,8 +12,7 @@ import ranks_worker as worker
 import torch
 
 from uslnet_core import ranks
-from uslnet_core.compute import generator, make_fabric
-from uslnet_core.config import ComputeConfig
+from uslnet_core.compute import generator
 from uslnet_core.contrastive import health
 from uslnet_core.errors import ConfigError
 
@@ -28,13 +27,14 @@ def alone(tmp_path_factory):
     before = health.STUCK, health.GUESSING
     health.STUCK = health.GUESSING = 9.0
     torch.set_num_threads(1)
-    fabric = make_fabric(ComputeConfig(device="cpu", precision="32-true"))
+    fabric, brief = worker.compute(), worker.compute(precision="bf16-mixed")
     (folder / "alone").mkdir()
     with worker.in_double():
         learnt = {
             name: worker.learn(name, fabric, worker.Keeps(folder / "alone") if name == worker.STOPPED else None)
             for name in [*worker.CONTRASTIVE, *worker.SEGMENTER]
         }
+    learnt |= {f"{name}, bf16": worker.learn(name, brief) for name in worker.BRIEF}
     yield folder, learnt, fabric
     health.STUCK, health.GUESSING = before
 
@@ -81,6 +81,17 @@ def test_two_processes_learn_what_one_learns_with_the_whole_batch(alone, togethe
 def test_all_processes_end_with_the_same_weights(together, name):
     first, second = (seen[name] for seen in together)
     assert first["history"] == second["history"]
+    for key, value in first["model"].items():
+        assert torch.equal(value, second["model"][key]), key
+
+
+@pytest.mark.parametrize("name", worker.BRIEF)
+def test_two_processes_learn_in_bf16_too(alone, together, name):
+    """All alike; and for the two steps of the first epoch, before roundings pile up, what one learns, to seven bits."""
+    name = f"{name}, bf16"
+    one, (first, second) = alone[1][name], [seen[name] for seen in together]
+    assert first["history"] == second["history"]
+    assert first["history"]["loss"][0] == pytest.approx(one["history"]["loss"][0], rel=2**-7)
     for key, value in first["model"].items():
         assert torch.equal(value, second["model"][key]), key
 
