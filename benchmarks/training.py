@@ -11,6 +11,7 @@ is trained on synthetic images with so many seeds in either number format, and w
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -32,9 +33,11 @@ from uslnet_core.data import synthetic
 from uslnet_core.data.images import ImageSet
 from uslnet_core.encoder import Encoder
 from uslnet_core.errors import TrainingError
+from uslnet_core.saliency.ccam import train_ccam
 
 GOAL = 1.6  # times float32 NCHW, at the package's own choice
 FIRST = "float32, NCHW"
+VIEWS, SHARE = 1500, 0.6  # on an H100: views a second, and of what forward and backward alone reach
 WAYS = {
     FIRST: (torch.contiguous_format, False),
     "float32, channels_last": (torch.channels_last, False),
@@ -105,8 +108,15 @@ def chosen() -> str:
     return "bf16, channels_last" if precision == "bf16-mixed" else "float32, channels_last"
 
 
-def on_gpu(images: int, rounds: int, side: int = 224) -> str:
-    """Time whole steps of the stride-1 ResNet-50 against its forward and backward pass alone, on a GPU."""
+def on_gpu(images: int, rounds: int, side: int = 224) -> list[dict[str, object]]:
+    """Time steps of the stride-1 ResNet-50, whole, compiled, and their forward and backward pass alone, on a GPU."""
+    what = f"SimCLR, ResNet-50, stride 1, {side} px"
+    if not torch.cuda.is_available():
+        missing, note = float("nan"), "there is no GPU here"
+        return [
+            judged(f"{what}: whole step", missing, "views/s", VIEWS, note=f"{note}; the goal is for an H100"),
+            judged(f"{what}: whole step", missing, "of forward and backward alone", SHARE, note=note),
+        ]
     batch = pictures(min(images, 64), side).batch(range(min(images, 64)))
     batch = batch.repeat(-(-images // len(batch)), 1, 1, 1)[:images].cuda()
     step = Step(batch, "resnet50", 1, torch.channels_last, True)
@@ -125,38 +135,72 @@ def on_gpu(images: int, rounds: int, side: int = 224) -> str:
     whole, bare = (len(views) / statistics.median(each) for each in zip(*pairs, strict=True))
     share = statistics.median(alone / both for both, alone in pairs)
     memory = torch.cuda.max_memory_allocated() / 2**30
-    return (
-        f"{torch.cuda.get_device_name()}: ResNet-50, stride 1, {side} pixels, {len(views)} views: {whole:.0f} views/s "
-        f"with augmentation and step, {bare:.0f} forward and back alone ({share:.0%}); {memory:.1f} GiB"
-    )
+    step.model.encoder.compile()
+    compiled = len(views) / statistics.median(timed(step) for _ in range(rounds))
+    epoch = 2 * EPOCH / whole
+    name = torch.cuda.get_device_name()
+    print(f"{name}: {whole:.0f} views/s, {epoch:.1f} s an epoch of {EPOCH} images, {memory:.1f} GiB of its memory")
+    print(f"{name}: {bare:.0f} views/s forward and back alone; {compiled:.0f} whole with torch.compile")
+    return [
+        judged(f"{what}: whole step", whole, "views/s", VIEWS, note=f"{name}, {len(views)} views; for an H100"),
+        judged(f"{what}: whole step", share, "of forward and backward alone", SHARE, note=name),
+        judged(f"{what}: torch.compile", compiled / whole, "times without", 1.0, note="pays, or does not"),
+    ]
 
 
-def train_each(seeds: int, epochs: int, count: int) -> pd.DataFrame:
-    """Train the quick profile's encoder with each seed in either number format: what each ends with."""
-    images, rows = pictures(count, 96), []
-    for precision in ("32-true", "bf16-mixed"):
-        fabric = make_fabric(ComputeConfig(device="cpu", precision=precision))
-        for seed in range(seeds):
-            start = time.perf_counter()
+def train_each(seeds: int, epochs: int, count: int) -> tuple[pd.DataFrame, dict[tuple[str, int], np.ndarray]]:
+    """Train the quick profile's encoder and its CCAM with each seed in either number format.
+
+    Returns:
+        What each training ends with, a row each, none of it from a label; and the training images' saliency, by format
+        and seed, of those that came to something.
+    """
+    images, rows, maps = pictures(count, 96), [], {}
+    for seed in range(seeds):
+        for precision in ("32-true", "bf16-mixed"):
+            fabric = make_fabric(ComputeConfig(device="cpu", precision=precision))
+            config, start = configure(seed=seed, contrastive={"epochs": epochs}), time.perf_counter()
             try:
-                health = pretrain(images, configure(seed=seed, contrastive={"epochs": epochs}), fabric).health
+                trained = pretrain(images, config, fabric)
+                found = trained.health
+                ccam = train_ccam(images, trained.encoder, config, fabric)
+                maps[precision, seed] = ccam.maps
+                found = found | {"border margin": ccam.orientation["margin"]}
             except TrainingError as error:
-                health = {"verdict": str(error).partition(".")[0]}
-            rows.append({"precision": precision, "seed": seed, **health, "s": time.perf_counter() - start})
-    return pd.DataFrame(rows)
+                found = {"verdict": str(error).partition(". ")[0]}
+            rows.append({"precision": precision, "seed": seed, **found, "s": time.perf_counter() - start})
+    return pd.DataFrame(rows).sort_values("precision", kind="stable"), maps
 
 
 def noise(table: pd.DataFrame) -> str:
-    """Set the difference between the formats beside that between seeds, for each figure of health."""
+    """Set the difference between the formats beside that between seeds, for each figure that needs no label."""
     lines = []
-    for figure in ("loss", "top1", "alignment", "uniformity", "spread"):
+    for figure in ("loss", "top1", "alignment", "uniformity", "spread", "border margin"):
         if figure not in table:
             continue
         by = table.groupby("precision", sort=False)[figure]
         apart, spread = abs(by.mean().diff().iloc[-1]), by.std().mean()
         verdict = "within" if apart <= 2 * spread else "outside"
-        lines.append(f"{figure:11s} formats differ by {apart:.4f}, seeds by {spread:.4f} (sd): {verdict} two of them")
+        lines.append(f"{figure:13s} formats differ by {apart:.4f}, seeds by {spread:.4f} (sd): {verdict} two of them")
     return "\n".join(lines)
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Mean over images of the Dice of what two maps hold for lesion; two empty ones agree."""
+    first, second = one > 0.5, other > 0.5
+    both, sizes = 2 * (first & second).sum((1, 2)), first.sum((1, 2)) + second.sum((1, 2))
+    return float(np.where(sizes > 0, both / np.maximum(sizes, 1), 1.0).mean())
+
+
+def agreement(maps: dict[tuple[str, int], np.ndarray]) -> str:
+    """Set how alike the saliency of both formats is, with the same seed, beside that of two seeds in one format."""
+    pairs: dict[str, list[float]] = {"the same seed in both formats": [], "two seeds in one format": []}
+    for one, other in itertools.combinations(maps, 2):
+        same = [a == b for a, b in zip(one, other, strict=True)]
+        if any(same):
+            pairs[[*pairs][same[0]]].append(overlap(maps[one], maps[other]))
+    words = [f"{who}: {np.mean(d):.3f} ({min(d):.3f} to {max(d):.3f})" for who, d in pairs.items() if d]
+    return "saliency at 0.5, Dice of the maps of " + "; of ".join(words) if words else "no saliency to compare"
 
 
 def main() -> None:
@@ -165,18 +209,17 @@ def main() -> None:
     machine, versions = circumstances()
     if args.seeds:
         print(f"quick, {args.count} images, {args.epochs} epochs · {machine} · {versions}\n")
-        table = train_each(args.seeds, args.epochs, args.count)
-        print(table.round(4).to_string(index=False), noise(table), sep="\n\n")
+        table, maps = train_each(args.seeds, args.epochs, args.count)
+        print(table.round(4).to_string(index=False), noise(table) + "\n" + agreement(maps), sep="\n\n")
     else:
         table = measure(args.images, args.side, args.rounds)
         print(f"{args.images} images of {args.side} × {args.side}, {args.rounds} rounds · {machine} · {versions}\n")
         print(table.to_string(index=False, float_format=lambda v: f"{v:.2f}"))
         reached = float(table.set_index("how").loc[chosen(), "times"])
         note = f"the package's choice here; ResNet-18, {args.side} px"
-        tell_goals([judged(f"a step of SimCLR, {chosen()}", reached, f"times {FIRST}", GOAL, note=note)], args.out)
-        print(f"Memory, at most: {peak_memory() / 1024:.1f} GiB")
-        if torch.cuda.is_available():
-            print(on_gpu(256, args.rounds))
+        print(f"\nMemory, at most: {peak_memory() / 1024:.1f} GiB")
+        ours = judged(f"a step of SimCLR, {chosen()}", reached, f"times {FIRST}", GOAL, note=note)
+        tell_goals([ours, *on_gpu(256, args.rounds)], args.out)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         measured = f"{machine}, {versions}, {date.today().isoformat()}"

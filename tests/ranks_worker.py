@@ -19,8 +19,9 @@ from lightning_fabric import Fabric
 from uslnet_core import ranks, refine
 from uslnet_core.compute import make_fabric
 from uslnet_core.config import ComputeConfig, Config, configure
-from uslnet_core.contrastive import health
+from uslnet_core.contrastive import health, learner
 from uslnet_core.contrastive import pretrain as pretraining
+from uslnet_core.contrastive.moco import MoCo
 from uslnet_core.contrastive.pretrain import pretrain
 from uslnet_core.data import synthetic
 from uslnet_core.data.images import ImageSet, as_floats
@@ -37,6 +38,7 @@ CONTRASTIVE = {
     "moco, one group for both": ("moco_v2", 8, 1),
 }
 SEGMENTER = {"segmenter": 8, "segmenter, parts of 3 and 2": 5}
+BRIEF = ("simclr", "moco, one group for both")  # once more with networks in bf16
 STOPPED = "moco, two groups each"  # the training that is stopped halfway and goes on with other processes
 
 
@@ -66,7 +68,7 @@ def config_of(batch_size: int, groups: int = 4, **changes: Any) -> Config:
 @contextmanager
 def in_double() -> Iterator[None]:
     """Compute everything in float64, where rounding cannot hide a difference; undone at the end."""
-    before, single, readers = torch.get_default_dtype(), torch.Tensor.float, (pretraining, refine)
+    before, single, readers = torch.get_default_dtype(), torch.Tensor.float, (learner, refine)
     torch.set_default_dtype(torch.float64)
     torch.Tensor.float = torch.Tensor.double
     for module in readers:
@@ -91,8 +93,29 @@ def pictures() -> ImageSet:
     return ImageSet(ids, np.stack([synthetic.image(synthetic.index_of(i), size=32, seed=0) for i in ids]))
 
 
+@contextmanager
+def noted() -> Iterator[dict[str, list]]:
+    """Note which images this process reads for each step, and what MoCo's queue holds after it."""
+    notes: dict[str, list] = {"read": [], "queues": []}
+    read, enqueue = pretraining.read, MoCo._enqueue
+
+    def note_read(images: ImageSet, device: torch.device, indices: torch.Tensor) -> torch.Tensor:
+        notes["read"].append(indices.tolist())
+        return read(images, device, indices)
+
+    def note_queue(model: MoCo, key: torch.Tensor) -> None:
+        enqueue(model, key)
+        notes["queues"].append(torch.cat([model.queue.flatten(), model.pointer[None]]))
+
+    pretraining.read, MoCo._enqueue = note_read, note_queue
+    try:
+        yield notes
+    finally:
+        pretraining.read, MoCo._enqueue = read, enqueue
+
+
 def learn(name: str, fabric: Fabric, keeper: Keeps | None = None) -> dict[str, Any]:
-    """Make one of the trainings above: its history, and its weights and running values."""
+    """Make one of the trainings above: its history, its weights and running values, and what was noted on the way."""
     if name in SEGMENTER:
         config, labels = config_of(SEGMENTER[name]), np.random.default_rng(0).integers(0, 3, (16, 32, 32))
         with torch.random.fork_rng():
@@ -105,29 +128,37 @@ def learn(name: str, fabric: Fabric, keeper: Keeps | None = None) -> dict[str, A
         return {"history": trained.history.to_dict("list"), "model": trained.model.state_dict()}
     method, batch_size, groups = CONTRASTIVE[name]
     config = config_of(batch_size, groups)
-    trained = pretrain(pictures(), config, fabric, method=method, start=encoder(), keeper=keeper)
+    with noted() as notes:
+        trained = pretrain(pictures(), config, fabric, method=method, start=encoder(), keeper=keeper)
     model = {f"encoder.{key}": value for key, value in trained.encoder.state_dict().items()}
     model |= {f"head.{key}": value for key, value in trained.head.state_dict().items()}
-    return {"history": trained.history.to_dict("list"), "model": model}
+    return {"history": trained.history.to_dict("list"), "model": model} | notes
 
 
 def refused() -> None:
     raise TrainingError("the first process says no")
 
 
+def compute(processes: int = 1, precision: str = "32-true") -> Fabric:
+    return make_fabric(ComputeConfig(device="cpu", precision=precision, processes=processes))
+
+
 def main() -> None:
     folder, processes = Path(sys.argv[1]), int(sys.argv[2])
     health.STUCK = health.GUESSING = 9.0  # a few steps teach nothing, which is no matter here
     torch.set_num_threads(1)
-    fabric = make_fabric(ComputeConfig(device="cpu", precision="32-true", processes=processes))
+    fabric = compute(processes)
     rank = ranks.rank()
-    seen: dict[str, Any] = {name: learn(name, fabric) for name in [*CONTRASTIVE, *SEGMENTER]}
     own = folder / f"of-{rank}"
     own.mkdir()
-    learn(STOPPED, fabric, Keeps(own))
-    seen["gone on"] = learn(STOPPED, fabric, Keeps(begin=folder / "alone" / "step-1.pt"))
+    with in_double():
+        seen: dict[str, Any] = {name: learn(name, fabric) for name in [*CONTRASTIVE, *SEGMENTER]}
+        learn(STOPPED, fabric, Keeps(own))
+        seen["gone on"] = learn(STOPPED, fabric, Keeps(begin=folder / "alone" / "step-1.pt"))
+    brief = compute(processes, "bf16-mixed")
+    seen |= {f"{name}, bf16": learn(name, brief) for name in BRIEF}
     seen["once"] = ranks.once(lambda: [rank, ranks.world(), ranks.once(lambda: "within")])
-    inside = ranks.once(lambda: make_fabric(ComputeConfig(device="cpu", processes=processes)).world_size)
+    inside = ranks.once(lambda: compute(processes).world_size)
     seen["worlds"] = [ranks.world(), inside]
     try:
         ranks.once(refused)
@@ -137,5 +168,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with in_double():
-        main()
+    main()

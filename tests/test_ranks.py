@@ -12,8 +12,7 @@ import ranks_worker as worker
 import torch
 
 from uslnet_core import ranks
-from uslnet_core.compute import generator, make_fabric
-from uslnet_core.config import ComputeConfig
+from uslnet_core.compute import generator
 from uslnet_core.contrastive import health
 from uslnet_core.errors import ConfigError
 
@@ -28,13 +27,14 @@ def alone(tmp_path_factory):
     before = health.STUCK, health.GUESSING
     health.STUCK = health.GUESSING = 9.0
     torch.set_num_threads(1)
-    fabric = make_fabric(ComputeConfig(device="cpu", precision="32-true"))
+    fabric, brief = worker.compute(), worker.compute(precision="bf16-mixed")
     (folder / "alone").mkdir()
     with worker.in_double():
         learnt = {
             name: worker.learn(name, fabric, worker.Keeps(folder / "alone") if name == worker.STOPPED else None)
             for name in [*worker.CONTRASTIVE, *worker.SEGMENTER]
         }
+    learnt |= {f"{name}, bf16": worker.learn(name, brief) for name in worker.BRIEF}
     yield folder, learnt, fabric
     health.STUCK, health.GUESSING = before
 
@@ -54,7 +54,7 @@ def together(alone):
         environment = os.environ | {name: str(value) for name, value in (shared | own).items()}
         started.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
     try:
-        said = [process.communicate(timeout=300)[1] for process in started]
+        said = [process.communicate(timeout=1800)[1] for process in started]
     finally:
         for process in started:
             process.kill()
@@ -83,6 +83,38 @@ def test_all_processes_end_with_the_same_weights(together, name):
     assert first["history"] == second["history"]
     for key, value in first["model"].items():
         assert torch.equal(value, second["model"][key]), key
+
+
+@pytest.mark.parametrize("name", worker.BRIEF)
+def test_two_processes_learn_in_bf16_too(alone, together, name):
+    """All alike; and for the two steps of the first epoch, before roundings pile up, what one learns, to seven bits."""
+    name = f"{name}, bf16"
+    one, (first, second) = alone[1][name], [seen[name] for seen in together]
+    assert first["history"] == second["history"]
+    assert first["history"]["loss"][0] == pytest.approx(one["history"]["loss"][0], rel=2**-7)
+    for key, value in first["model"].items():
+        assert torch.equal(value, second["model"][key]), key
+
+
+@pytest.mark.parametrize("name", worker.CONTRASTIVE)
+def test_no_image_is_read_twice_in_an_epoch_and_the_parts_are_the_batch(alone, together, name):
+    one, (first, second) = alone[1][name]["read"], [seen[name]["read"] for seen in together]
+    assert [a + b for a, b in zip(first, second, strict=True)] == one, "in the order of the batch"
+    each, size = len(one) // 2, worker.CONTRASTIVE[name][1]
+    for epoch in (one[:each], one[each:]):  # there are two
+        read = sum(epoch, [])
+        assert len(read) == len(set(read)) == 16 // size * size, "a short last batch is left out"
+    assert one[:each] != one[each:]
+
+
+@pytest.mark.parametrize("name", [name for name, (method, *_) in worker.CONTRASTIVE.items() if method == "moco_v2"])
+def test_the_queue_is_the_same_in_all_processes_after_each_step(alone, together, name):
+    one, (first, second) = alone[1][name]["queues"], [seen[name]["queues"] for seen in together]
+    assert len(one) == len(first) == len(second) > 1
+    for expected, found, other in zip(one, first, second, strict=True):
+        assert torch.equal(found, other)
+        assert torch.allclose(found, expected, rtol=1e-6, atol=1e-8), "and what one process puts into it"
+    assert not torch.equal(first[0], first[1])
 
 
 def test_the_trainings_do_not_compare_equal_to_each_other(alone):

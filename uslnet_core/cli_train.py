@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,15 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from uslnet_core.config import check_choice
-from uslnet_core.errors import ConfigError, USLNetError
+from uslnet_core.errors import ConfigError, RunError, USLNetError
 from uslnet_core.terminal import bars, out
 
 if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
     from uslnet_core.compute import Progress
     from uslnet_core.runs import Run
     from uslnet_core.stages import Stage
 
 CHAPTERS = ("01", "02", "03", "04", "05", "06")
+GONE = 75  # exit code of a process that has lost another one
+LOST = ("closed by peer", "reset by peer", "Broken pipe", "remote process exited")  # what gloo and NCCL say of one gone
 
 
 def train(
@@ -51,7 +56,14 @@ def train(
     from uslnet_core.ranks import once, rank
 
     member = torch.distributed.is_torchelastic_launched()
+    first = int(os.environ.get("RANK", 0)) == 0
     number_of = int(os.environ["WORLD_SIZE"]) if member else processes
+    if processes not in (0, number_of):
+        refused = ConfigError(
+            f"--processes is {processes}, but torchrun has started {number_of}. Leave --processes out under torchrun, "
+            f"or start it with --nproc-per-node {processes}."
+        )
+        raise refused if first else typer.Exit(2)
     if not number_of:
         number_of = max(1, torch.cuda.device_count()) if device != "cpu" else 1
     opened = {"dataset": dataset, "profile": profile, "data": data, "seed": seed, "name": name, "runs": runs}
@@ -59,7 +71,6 @@ def train(
     run = open_run(sections | opened | {"method": method}, None)
     if number_of > 1 and not member:
         raise typer.Exit(start_together(number_of))
-    first = int(os.environ.get("RANK", 0)) == 0
     try:
         with bars() as report:
             run = open_run(sections | opened | {"method": method}, report if first else None)
@@ -75,6 +86,10 @@ def train(
         if first:
             raise
         raise typer.Exit(2) from None  # all have met it, and the first says so
+    except RuntimeError as error:
+        if number_of == 1 or not any(words in str(error) for words in LOST):
+            raise
+        raise typer.Exit(GONE) from None  # another has gone, and who started it says which
 
 
 def read_fields(texts: list[str]) -> dict[str, Any]:
@@ -118,7 +133,12 @@ def open_run(options: dict[str, Any], progress: Progress | None) -> Run:
 
 
 def start_together(processes: int) -> int:
-    """Start this very command as so many processes that know each other, and give their exit code."""
+    """Start this very command as so many processes that know each other, and give their exit code.
+
+    Raises:
+        RunError: one of them was killed.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
@@ -129,9 +149,35 @@ def start_together(processes: int) -> int:
         # By its address: the machine's name may not be known to itself.
         here = ["--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={processes}"]
         torchrun([*here, "-m", "uslnet_core.cli", *sys.argv[1:]])
-    except ChildFailedError as error:  # what went wrong, the process that met it has said
-        return error.get_first_failure()[1].exitcode
+    except ChildFailedError as error:  # what went wrong, the process that met it has said, unless it was killed
+        number, failure = culprit(error.failures)
+        if failure.exitcode < 0:
+            raise RunError(killed(number, processes, -failure.exitcode)) from None
+        return failure.exitcode
+    except SignalException as error:  # stopped as a whole
+        return 128 + error.sigval
     return 0
+
+
+def culprit(failures: dict[int, ProcessFailure]) -> tuple[int, ProcessFailure]:
+    """Tell the process that went wrong from those that lost it, or that were stopped because of it."""
+
+    def blame(item: tuple[int, ProcessFailure]) -> tuple[int, int]:
+        number, failure = item
+        return {GONE: 2, -signal.SIGTERM: 1}.get(failure.exitcode, 0), number
+
+    return min(failures.items(), key=blame)
+
+
+def killed(number: int, processes: int, signal_number: int) -> str:
+    """Word the message about a process that was killed."""
+    known = signal_number in {*signal.Signals}
+    named = signal.Signals(signal_number).name if known else f"signal {signal_number}"
+    memory = " Memory may have run out: see what the system's log says of it." if named == "SIGKILL" else ""
+    return (
+        f"Process {number} of {processes} (the first is 0) was ended by {named}, and the others were stopped.{memory} "
+        "What was whole is kept, and the same command goes on from the last checkpoint, with any number of processes."
+    )
 
 
 def stages_of(chapter: str) -> list[Callable[[Run], list[Stage]]]:

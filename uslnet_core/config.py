@@ -255,6 +255,7 @@ class ComputeConfig(Section):
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="auto: a GPU where there is one")
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field("auto", description="auto: bf16 where it gains")
     processes: Positive = Field(1, description="processes, one per device")
+    compile: bool = Field(False, description="encoders that learn are compiled first, for a GPU; a CPU gains nothing")
 
 
 class Config(Section):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from uslnet_core.batch_norm import plain, synchronise
 from uslnet_core.compute import Keeper, batches, generator, one_cycle
+from uslnet_core.encoder import Encoder
 from uslnet_core.ranks import Share, Stream, own, shares
 
 Read = TypeVar("Read")
@@ -34,6 +35,7 @@ class Loop:
         fabric: device, precision, and the processes that train together.
         groups: groups of a batch that the model's batch norm sees apart.
         figures: names of the numbers that each step reports; the history holds their means by epoch.
+        compiled: compile the model's encoders, in place: parameters and buffers keep their names.
 
     Raises:
         ConfigError: the processes cannot share a batch.
@@ -53,6 +55,7 @@ class Loop:
         fabric: Fabric,
         groups: int = 1,
         figures: Sequence[str] = ("loss",),
+        compiled: bool = False,
     ) -> None:
         self.count, self.batch_size, self.epochs = count, batch_size, epochs
         self.rng, self.fabric, self.figures = rng, fabric, tuple(figures)
@@ -61,6 +64,9 @@ class Loop:
             sizes = shares(min(batch_size, count), fabric.world_size, groups)  # a short last batch is left out
             self.draws = Share(rng, sizes, fabric.global_rank)
             model = synchronise(model, fabric.device.type == "cuda", groups)
+        self.compiled = [part for part in model.modules() if isinstance(part, Encoder)] if compiled else []
+        for part in self.compiled:
+            part.compile()
         learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(learning, lr=learning_rate, weight_decay=weight_decay)
         self.model, self.optimizer = fabric.setup(model.train(), optimizer)
@@ -127,7 +133,9 @@ class Loop:
             keeper.offer(self.state)
 
     def trained(self) -> nn.Module:
-        """Give the model on the CPU, in evaluation mode, with nothing left of other processes."""
+        """Give the model on the CPU, in evaluation mode, with nothing left of other processes, and not compiled."""
+        for part in self.compiled:
+            part._compiled_call_impl = None  # what torch calls in place of it; there is no public way back
         return plain(self.model.module).cpu().eval()
 
     def state(self) -> dict[str, Any]:

@@ -105,6 +105,7 @@ def train_segmenter(
         warm_up=options.warm_up,
         rng=generator(config.seed, 5, iteration),
         fabric=fabric,
+        compiled=config.compute.compile,
     )
     if (saved := keeper.load()) and loop.fits(saved):
         loop.restore(saved)

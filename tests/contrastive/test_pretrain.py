@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from hashlib import sha256
 
 import numpy as np
@@ -9,10 +10,14 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save
+from torch import nn
 
+from uslnet_core.compute import generator, make_fabric
 from uslnet_core.contrastive.health import check_health
 from uslnet_core.contrastive.pretrain import pretrain
+from uslnet_core.contrastive.views import random_view
 from uslnet_core.data.images import ImageSet
+from uslnet_core.encoder import Encoder
 from uslnet_core.errors import ConfigError, TrainingError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -98,6 +103,55 @@ def test_images_that_are_all_alike_collapse(tiny, cpu):
 def test_a_loss_that_is_not_a_number_is_an_error(tiny, cpu, pictures):
     with pytest.raises(TrainingError, match=r"contrastive loss of simclr is (nan|inf) in epoch 1.*learning_rate"):
         pretrain(pictures, tiny(contrastive={"learning_rate": 1e30}), cpu)
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)])
+@pytest.mark.parametrize("method", ["simclr", "moco_v2"])
+def test_networks_compute_in_the_precision_of_the_run_and_nothing_else_does(
+    tiny, pictures, monkeypatch, method, precision, expected
+):
+    seen, compared = set(), set()
+    followed = torch.nn.functional.cross_entropy
+
+    def note(module, given, result):
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            seen.add(result.dtype)
+
+    def compare(logits, target):
+        compared.add(logits.dtype)
+        return followed(logits, target)
+
+    monkeypatch.setattr("uslnet_core.contrastive.infonce.F.cross_entropy", compare)
+    config = tiny(compute={"precision": precision}, contrastive={"momentum": 0.9})
+    hook = nn.modules.module.register_module_forward_hook(note)
+    try:
+        with suppress(TrainingError):  # what a few steps of MoCo teach is no matter here
+            pretrain(pictures, config, make_fabric(config.compute), method=method)
+    finally:
+        hook.remove()
+    assert (seen, compared) == ({expected}, {torch.float32})
+
+
+def test_a_compiled_encoder_learns_the_same_and_is_handed_on_as_it_was(tiny, cpu, pictures, trained, monkeypatch):
+    compiled = []
+
+    def compile_without_code(module):  # traced, as it is on a GPU, but run by torch's own kernels
+        compiled.append(type(module))
+        module._compiled_call_impl = torch.compile(module._call_impl, backend="eager")
+
+    monkeypatch.setattr(nn.Module, "compile", compile_without_code)
+    found = pretrain(pictures, tiny(compute={"compile": True}), cpu)
+    assert compiled == [Encoder]
+    assert found.encoder._compiled_call_impl is None
+    assert found.encoder.state_dict().keys() == trained.encoder.state_dict().keys()
+    assert found.history["loss"].tolist() == pytest.approx(trained.history["loss"].tolist(), rel=1e-5)
+
+
+def test_views_are_the_same_within_a_run_of_fewer_bits(tiny, pictures):
+    images, recipe = pictures.batch(range(8)), tiny(contrastive={"blur": 1.0, "jitter": 1.0}).recipe("simclr")
+    plain = random_view(images, recipe, generator(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(random_view(images, recipe, generator(0)), plain)
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from uslnet_core.batch_norm import in_order
 from uslnet_core.config import Recipe
 from uslnet_core.contrastive.heads import embed, projection_head
 from uslnet_core.contrastive.infonce import info_nce, uniform_level
+from uslnet_core.contrastive.learner import Learner
 from uslnet_core.contrastive.views import random_view
 from uslnet_core.encoder import Encoder
 from uslnet_core.errors import ConfigError
@@ -24,7 +25,7 @@ from uslnet_core.ranks import Share, Stream, mean_of_all, own, permutation, whol
 LONGEST_QUEUE = 65536  # MoCo's own, on a million images
 
 
-class MoCo(nn.Module):
+class MoCo(Learner):
     """An encoder that learns, a copy that follows it slowly, and the copy's last outputs in a queue.
 
     Batch norm could give the answer away: were query and key normalised over the same images, their common mean would

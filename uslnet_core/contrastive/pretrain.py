@@ -16,7 +16,7 @@ from uslnet_core.contrastive.health import check_health, check_running, spread
 from uslnet_core.contrastive.infonce import alignment, top1, uniformity
 from uslnet_core.contrastive.moco import MoCo
 from uslnet_core.contrastive.simclr import SimCLR
-from uslnet_core.data.images import ImageSet, as_floats, read
+from uslnet_core.data.images import ImageSet, read
 from uslnet_core.encoder import Encoder
 from uslnet_core.errors import ConfigError
 from uslnet_core.loop import Loop
@@ -88,13 +88,15 @@ def pretrain(
         fabric=fabric,
         groups=model.groups(batch_size),
         figures=("loss", "top1", "alignment", "uniformity", "spread"),
+        compiled=config.compute.compile,
     )
-    loop.model.mark_forward_method("loss")
+    loop.model.mark_forward_method("loss_of_pixels")
     if (saved := keeper.load()) and loop.fits(saved):
         loop.restore(saved)  # with MoCo's queue, its pointer and the key encoder, which are parts of the model
     while loop.epoch < recipe.epochs:
         for pixels in loop.rest_of_epoch(partial(read, images, fabric.device)):
-            loss, first, second = loop.model.loss(as_floats(pixels, fabric.device), loop.draws)
+            with fabric.autocast():  # fabric would see to it in forward alone, or with several processes
+                loss, first, second = loop.model.loss_of_pixels(pixels, loop.draws)
             loop.step(loss, top1(first, second), alignment(first, second), uniformity(first), spread(first))
             loop.keep(keeper)
             progress(f"contrastive learning, {method}", loop.steps_done, loop.steps)

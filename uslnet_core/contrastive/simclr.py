@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from uslnet_core.config import Recipe
 from uslnet_core.contrastive.heads import embed, projection_head
 from uslnet_core.contrastive.infonce import simclr_loss, uniform_level
+from uslnet_core.contrastive.learner import Learner
 from uslnet_core.contrastive.views import random_view
 from uslnet_core.encoder import Encoder
 from uslnet_core.ranks import Stream, whole
 
 
-class SimCLR(nn.Module):
+class SimCLR(Learner):
     """An encoder with a projection head on top of its pooled last stage.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from uslnet_core.config import Recipe
@@ -20,15 +21,16 @@ def random_view(images: Tensor, recipe: Recipe, rng: Stream) -> Tensor:
     Returns:
         (B, 3, crop, crop) float32 in [0, 1].
     """
-    view = random_resized_crop(images, recipe.crop, recipe.crop_area, rng)
-    view = colour_jitter(
-        view,
-        rng,
-        brightness=recipe.brightness,
-        contrast=recipe.contrast,
-        saturation=recipe.saturation,
-        hue=recipe.hue,
-        share=recipe.jitter,
-    )
-    view = random_grey(view, recipe.grey, rng)
-    return gaussian_blur(view, rng, share=recipe.blur) if recipe.blur else view
+    with torch.autocast(images.device.type, enabled=False):  # eight bits would show as steps of grey
+        view = random_resized_crop(images, recipe.crop, recipe.crop_area, rng)
+        view = colour_jitter(
+            view,
+            rng,
+            brightness=recipe.brightness,
+            contrast=recipe.contrast,
+            saturation=recipe.saturation,
+            hue=recipe.hue,
+            share=recipe.jitter,
+        )
+        view = random_grey(view, recipe.grey, rng)
+        return gaussian_blur(view, rng, share=recipe.blur) if recipe.blur else view

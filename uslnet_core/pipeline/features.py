@@ -89,6 +89,8 @@ def train_encoder(run: Run, method: str) -> Stage:
             f"that it is: -p encoders={recipe.init}."
         )
     settings = common_settings(run, fabric) | {"backbone": config.backbone, "contrastive": recipe.settings()}
+    if settings["precision"] == "bf16-mixed":
+        settings["learnt_in"] = "bf16"  # what says bf16 and not this was learnt in float32, by an older version
     start, report = None, None
     if recipe.init:
         start, report = load_start(recipe.init, run)
