@@ -65,7 +65,6 @@ def sweep(
         for line in as_rows(cell_rows(plan, outcomes, base.folder.name), ("cell", "state", "runs", "takes over")):
             out.print(line)
         return
-    (folder / "steps").mkdir(parents=True, exist_ok=True)
     threads = {} if scheduler or "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(chosen.threads)}
     began, total = time.monotonic(), len(plan.steps)
     places = [book.project_root(), Path(common["runs"]), folder, *([base.data] if base.data else [])]
@@ -82,6 +81,7 @@ def sweep(
 
             if left:
                 with crews.open_client(scheduler, chosen) as client:
+                    (folder / "steps").mkdir(parents=True, exist_ok=True)  # only now: an error leaves nothing behind
                     crews.check_workers(client, places)
                     outcomes |= crews.carry_out(
                         left, client, work.take_step, environment=threads, retries=retries, tell=tell
@@ -111,12 +111,19 @@ def memory_of(folder: Path, profile: str) -> int:
     return max(MEMORY[profile], *peaks) if peaks else MEMORY[profile]
 
 
+def count(number: int, noun: str) -> str:
+    """Count things: ``1 cell``, ``9 cells``."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def announce(plan: Plan, outcomes: dict[str, Outcome], run: str, where: str | Crew) -> None:
     """Say what there is to do, and who does it."""
     alone = sum(len(chain) for chain in plan.chains.values())
     shared = f" (each cell alone: {alone} together)" if alone > len(plan.steps) else ""
     done = f", {len(outcomes)} of them done before" if outcomes else ""
-    out.print(f"Sweep of {run}: {len(plan.cells)} cells, {len(plan.steps)} notebooks to run{shared}{done}.")
+    out.print(
+        f"Sweep of {run}: {count(len(plan.cells), 'cell')}, {count(len(plan.steps), 'notebook')} to run{shared}{done}."
+    )
     if isinstance(where, str):
         out.print(f"Workers: those of the scheduler at {where}")
     else:

@@ -98,7 +98,7 @@ def test_workers_are_asked_what_they_see(client, tmp_path):
 
 
 def test_no_scheduler_is_one_sentence(monkeypatch):
-    monkeypatch.setattr("uslnet_core.sweep.crew.PATIENCE", 0.5)
+    monkeypatch.setattr("uslnet_core.sweep.crew.ANSWER", 0.5)
     with (
         pytest.raises(ConfigError, match="tcp://127.0.0.1:9: no dask scheduler answers"),
         open_client("tcp://127.0.0.1:9", Crew(1, 1, "")),

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 MEMORY = {"quick": 1500, "workshop": 4000, "paper": 12000}  # MiB of a kernel, where no stage tells
 SHARE = 0.8  # of the memory that is free
-PATIENCE = 60  # seconds until a scheduler must have answered, and have a worker
+ANSWER = 15  # seconds until a scheduler must have answered
+PATIENCE = 60  # seconds until it must have a worker
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def open_client(scheduler: str, crew: Crew) -> Iterator[Client]:
                 yield client
         return
     try:
-        client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
+        client = Client(scheduler, timeout=ANSWER, set_as_default=False)
     except (OSError, ValueError, ImportError) as error:
         raise ConfigError(
             f"--scheduler {scheduler}: no dask scheduler answers there ({error}). Expected an address as `dask "
