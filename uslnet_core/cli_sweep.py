@@ -13,6 +13,8 @@ from uslnet_core.config import check_choice
 from uslnet_core.terminal import SweepView, as_rows, err, out, say
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from uslnet_core.sweep.crew import Crew
     from uslnet_core.sweep.plan import Plan
     from uslnet_core.sweep.steps import Outcome
@@ -82,6 +84,8 @@ def sweep(
             if left:
                 with crews.open_client(scheduler, chosen) as client:
                     (folder / "steps").mkdir(parents=True, exist_ok=True)  # only now: an error leaves nothing behind
+                    for stale in files.values():  # of workers that were killed; who is at it now writes it anew
+                        stale.unlink(missing_ok=True)
                     crews.check_workers(client, places)
                     outcomes |= crews.carry_out(
                         left, client, work.take_step, environment=threads, retries=retries, tell=tell
@@ -124,7 +128,9 @@ def announce(plan: Plan, outcomes: dict[str, Outcome], run: str, where: str | Cr
     out.print(
         f"Sweep of {run}: {count(len(plan.cells), 'cell')}, {count(len(plan.steps), 'notebook')} to run{shared}{done}."
     )
-    if isinstance(where, str):
+    if len(outcomes) == len(plan.steps):
+        out.print("Nothing is left to run.")
+    elif isinstance(where, str):
         out.print(f"Workers: those of the scheduler at {where}")
     else:
         out.print(f"Workers: {where.workers}, threads of each: {where.threads} ({where.why})")
@@ -144,6 +150,15 @@ def cell_rows(plan: Plan, outcomes: dict[str, Outcome], run: str) -> list[tuple[
         own = " ".join(step.number for step in steps if step.cell == cell.name)
         rows.append((cell.name, state, own, "; ".join(f"{' '.join(part)} of {of}" for of, part in sources.items())))
     return rows
+
+
+def as_texts(column: pd.Series) -> list[str]:
+    """Write a column of the table for the screen: whole numbers whole, others with three decimals, nothing as such."""
+    import pandas as pd
+
+    whole = pd.api.types.is_numeric_dtype(column) and (column.dropna() % 1 == 0).all()
+    texts = [f"{v:.0f}" if whole else f"{v:.3f}" if isinstance(v, float) else str(v) for v in column]
+    return ["" if missing else text for missing, text in zip(column.isna(), texts, strict=True)]
 
 
 def conclude(plan: Plan, outcomes: dict[str, Outcome], folder: Path) -> int:
@@ -173,8 +188,7 @@ def conclude(plan: Plan, outcomes: dict[str, Outcome], folder: Path) -> int:
     for row in failed.to_dict("records"):
         say(err, "Failed:", "bold red", f"{row['cell']}: {row['error']}")
     shown = ["cell", "status", "minutes", *measures[:4]]
-    texts = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row] for row in frame[shown].to_numpy().tolist()]
-    for line in as_rows([tuple(row) for row in texts], tuple(shown)):
+    for line in as_rows(list(zip(*(as_texts(frame[name]) for name in shown), strict=True)), tuple(shown)):
         out.print(line)
     for line in said:
         out.print(line)
