@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from uslnet_core.config import check_choice
+from uslnet_core.errors import DataError
 from uslnet_core.terminal import SweepView, as_rows, err, out, say
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def sweep(
         return
     threads = {} if scheduler or "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(chosen.threads)}
     began, total = time.monotonic(), len(plan.steps)
-    places = [book.project_root(), Path(common["runs"]), folder, *([base.data] if base.data else [])]
+    places = [Path(common["runs"]), folder, *([base.data] if base.data else [])]
     files = {key: work.progress_file(folder, key) for key in left}
     titles = {key: f"{step.number}  {step.cell}" for key, step in left.items()}
     target = Path(out_folder) if out_folder else folder
@@ -86,7 +87,7 @@ def sweep(
                     (folder / "steps").mkdir(parents=True, exist_ok=True)  # only now: an error leaves nothing behind
                     for stale in files.values():  # of workers that were killed; who is at it now writes it anew
                         stale.unlink(missing_ok=True)
-                    crews.check_workers(client, places)
+                    crews.check_workers(client, book.project_root(), places)
                     outcomes |= crews.carry_out(
                         left, client, work.take_step, environment=threads, retries=retries, tell=tell
                     )
@@ -180,8 +181,11 @@ def conclude(plan: Plan, outcomes: dict[str, Outcome], folder: Path) -> int:
     picture = folder / "sweep.png"
     picture.unlink(missing_ok=True)  # one of an earlier call would not be of this table
     if varied and measures:
-        sweep_plot(done, varied, measures).savefig(picture)
-        said.append(f"Picture: {picture}")
+        try:
+            sweep_plot(done, varied, measures).savefig(picture)
+            said.append(f"Picture: {picture}")
+        except DataError as error:  # of a grid too wide for one picture; its table is whole all the same
+            said.append(f"No picture: {error}")
     elif varied and len(done) > 1:
         said.append("No picture: these notebooks measured nothing that differs between the cells.")
     failed = frame[frame["status"] == FAILED]

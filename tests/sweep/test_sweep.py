@@ -13,7 +13,7 @@ import pytest
 
 from uslnet_core import book, cli
 from uslnet_core.config import configure
-from uslnet_core.errors import RunError
+from uslnet_core.errors import DataError, RunError
 from uslnet_core.runs import Run
 from uslnet_core.sweep import crew, work
 from uslnet_core.sweep.grid import read_grid
@@ -175,6 +175,15 @@ def test_a_failure_is_named_the_others_go_on_and_the_next_call_tries_again(proje
     before = executed(project)
     assert sweep("04", "-p", "high=0.6,0.9")[0] == 0
     assert executed(project)[len(before) :] == ["04 0.9 0"]
+
+
+def test_a_grid_too_wide_for_a_picture_still_has_its_table(project, sweep, monkeypatch):
+    def refuse(*_):
+        raise DataError("there are 7 colours")
+
+    monkeypatch.setattr("uslnet_core.figures.sweep_plot", refuse)
+    code, said = sweep("04", "-p", "high=0.6,0.7")
+    assert code == 0 and "No picture: there are 7 colours" in said and "Table: " in said
 
 
 def test_refusals_come_before_anything_runs(project, sweep):
