@@ -302,7 +302,7 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, Any], environ
             kernel_name="python3",
             progress_bar=False,
             cwd=notebook.parent,
-            extra_arguments=["--IPKernelApp.log_level=40"],  # says nothing of local sockets without encryption
+            extra_arguments=["--IPKernelApp.log_level=50"],  # nothing of local sockets or of being told to end
         )
     except DeadKernelError:
         raise NotebookError(

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from uslnet_core.config import check_choice
+from uslnet_core.errors import DataError
 from uslnet_core.terminal import SweepView, as_rows, err, out, say
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from uslnet_core.sweep.crew import Crew
     from uslnet_core.sweep.plan import Plan
     from uslnet_core.sweep.steps import Outcome
@@ -65,10 +68,9 @@ def sweep(
         for line in as_rows(cell_rows(plan, outcomes, base.folder.name), ("cell", "state", "runs", "takes over")):
             out.print(line)
         return
-    (folder / "steps").mkdir(parents=True, exist_ok=True)
     threads = {} if scheduler or "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(chosen.threads)}
     began, total = time.monotonic(), len(plan.steps)
-    places = [book.project_root(), Path(common["runs"]), folder, *([base.data] if base.data else [])]
+    places = [Path(common["runs"]), folder, *([base.data] if base.data else [])]
     files = {key: work.progress_file(folder, key) for key in left}
     titles = {key: f"{step.number}  {step.cell}" for key, step in left.items()}
     target = Path(out_folder) if out_folder else folder
@@ -82,7 +84,10 @@ def sweep(
 
             if left:
                 with crews.open_client(scheduler, chosen) as client:
-                    crews.check_workers(client, places)
+                    (folder / "steps").mkdir(parents=True, exist_ok=True)  # only now: an error leaves nothing behind
+                    for stale in files.values():  # of workers that were killed; who is at it now writes it anew
+                        stale.unlink(missing_ok=True)
+                    crews.check_workers(client, book.project_root(), places)
                     outcomes |= crews.carry_out(
                         left, client, work.take_step, environment=threads, retries=retries, tell=tell
                     )
@@ -111,13 +116,22 @@ def memory_of(folder: Path, profile: str) -> int:
     return max(MEMORY[profile], *peaks) if peaks else MEMORY[profile]
 
 
+def count(number: int, noun: str) -> str:
+    """Count things: ``1 cell``, ``9 cells``."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def announce(plan: Plan, outcomes: dict[str, Outcome], run: str, where: str | Crew) -> None:
     """Say what there is to do, and who does it."""
     alone = sum(len(chain) for chain in plan.chains.values())
     shared = f" (each cell alone: {alone} together)" if alone > len(plan.steps) else ""
     done = f", {len(outcomes)} of them done before" if outcomes else ""
-    out.print(f"Sweep of {run}: {len(plan.cells)} cells, {len(plan.steps)} notebooks to run{shared}{done}.")
-    if isinstance(where, str):
+    out.print(
+        f"Sweep of {run}: {count(len(plan.cells), 'cell')}, {count(len(plan.steps), 'notebook')} to run{shared}{done}."
+    )
+    if len(outcomes) == len(plan.steps):
+        out.print("Nothing is left to run.")
+    elif isinstance(where, str):
         out.print(f"Workers: those of the scheduler at {where}")
     else:
         out.print(f"Workers: {where.workers}, threads of each: {where.threads} ({where.why})")
@@ -139,6 +153,15 @@ def cell_rows(plan: Plan, outcomes: dict[str, Outcome], run: str) -> list[tuple[
     return rows
 
 
+def as_texts(column: pd.Series) -> list[str]:
+    """Write a column of the table for the screen: whole numbers whole, others with three decimals, nothing as such."""
+    import pandas as pd
+
+    whole = pd.api.types.is_numeric_dtype(column) and (column.dropna() % 1 == 0).all()
+    texts = [f"{v:.0f}" if whole else f"{v:.3f}" if isinstance(v, float) else str(v) for v in column]
+    return ["" if missing else text for missing, text in zip(column.isna(), texts, strict=True)]
+
+
 def conclude(plan: Plan, outcomes: dict[str, Outcome], folder: Path) -> int:
     """Write the table and draw the picture, and name what failed.
 
@@ -158,16 +181,18 @@ def conclude(plan: Plan, outcomes: dict[str, Outcome], folder: Path) -> int:
     picture = folder / "sweep.png"
     picture.unlink(missing_ok=True)  # one of an earlier call would not be of this table
     if varied and measures:
-        sweep_plot(done, varied, measures).savefig(picture)
-        said.append(f"Picture: {picture}")
+        try:
+            sweep_plot(done, varied, measures).savefig(picture)
+            said.append(f"Picture: {picture}")
+        except DataError as error:  # of a grid too wide for one picture; its table is whole all the same
+            said.append(f"No picture: {error}")
     elif varied and len(done) > 1:
         said.append("No picture: these notebooks measured nothing that differs between the cells.")
     failed = frame[frame["status"] == FAILED]
     for row in failed.to_dict("records"):
         say(err, "Failed:", "bold red", f"{row['cell']}: {row['error']}")
     shown = ["cell", "status", "minutes", *measures[:4]]
-    texts = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row] for row in frame[shown].to_numpy().tolist()]
-    for line in as_rows([tuple(row) for row in texts], tuple(shown)):
+    for line in as_rows(list(zip(*(as_texts(frame[name]) for name in shown), strict=True)), tuple(shown)):
         out.print(line)
     for line in said:
         out.print(line)

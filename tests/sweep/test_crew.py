@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from uslnet_core.errors import ConfigError
+from uslnet_core.book import project_root
+from uslnet_core.errors import ConfigError, RunError
 from uslnet_core.locks import held
 from uslnet_core.sweep.crew import Crew, carry_out, check_workers, choose_crew, open_client
 from uslnet_core.sweep.steps import Outcome, Step
@@ -92,13 +93,16 @@ def test_what_is_done_is_believed(client, tmp_path):
 
 
 def test_workers_are_asked_what_they_see(client, tmp_path):
-    check_workers(client, [tmp_path])
-    with pytest.raises(Exception, match="does not see .*nowhere"):
-        check_workers(client, [tmp_path, tmp_path / "nowhere"])
+    project = project_root()
+    check_workers(client, project, [tmp_path])
+    with pytest.raises(RunError, match="does not see .*nowhere"):
+        check_workers(client, project, [tmp_path, tmp_path / "nowhere"])
+    with pytest.raises(RunError, match="would run the notebooks of"):  # a copy of the project, in which it was started
+        check_workers(client, tmp_path, [])
 
 
 def test_no_scheduler_is_one_sentence(monkeypatch):
-    monkeypatch.setattr("uslnet_core.sweep.crew.PATIENCE", 0.5)
+    monkeypatch.setattr("uslnet_core.sweep.crew.ANSWER", 0.5)
     with (
         pytest.raises(ConfigError, match="tcp://127.0.0.1:9: no dask scheduler answers"),
         open_client("tcp://127.0.0.1:9", Crew(1, 1, "")),

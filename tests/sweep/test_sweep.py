@@ -13,7 +13,7 @@ import pytest
 
 from uslnet_core import book, cli
 from uslnet_core.config import configure
-from uslnet_core.errors import RunError
+from uslnet_core.errors import DataError, RunError
 from uslnet_core.runs import Run
 from uslnet_core.sweep import crew, work
 from uslnet_core.sweep.grid import read_grid
@@ -128,7 +128,8 @@ def test_the_same_again_runs_nothing_and_more_values_only_what_is_new(project, s
     sweep(*GRID)
     before = executed(project)
     code, said = sweep(*GRID)
-    assert code == 0 and executed(project) == before and "10 of them done before" in said
+    assert code == 0 and executed(project) == before
+    assert "10 of them done before" in said and "Nothing is left to run." in said and "Workers" not in said
     sweep("04", "-p", "high=0.5,0.6,0.7", "-p", "seed=0,1")
     assert sorted(set(executed(project)) - set(before)) == ["04 0.5 0", "04 0.5 1"]
     assert len(executed(project)) == len(before) + 2
@@ -169,10 +170,20 @@ def test_a_failure_is_named_the_others_go_on_and_the_next_call_tries_again(proje
     assert code == 1 and "Failed: high=0.9: Notebook 04 stopped: high is 0.9" in said and "1 of 2 cells" in said
     table = pd.read_csv(folder_of(project) / "sweeps/04-high/sweep.csv").set_index("cell")
     assert list(table["status"]) == ["done", "failed"] and "high is 0.9" in table.loc["high=0.9", "error"]
+    assert "nan" not in said
     (project / "mended").touch()
     before = executed(project)
     assert sweep("04", "-p", "high=0.6,0.9")[0] == 0
     assert executed(project)[len(before) :] == ["04 0.9 0"]
+
+
+def test_a_grid_too_wide_for_a_picture_still_has_its_table(project, sweep, monkeypatch):
+    def refuse(*_):
+        raise DataError("there are 7 colours")
+
+    monkeypatch.setattr("uslnet_core.figures.sweep_plot", refuse)
+    code, said = sweep("04", "-p", "high=0.6,0.7")
+    assert code == 0 and "No picture: there are 7 colours" in said and "Table: " in said
 
 
 def test_refusals_come_before_anything_runs(project, sweep):

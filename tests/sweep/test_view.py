@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 
+import pandas as pd
 from rich.console import Console
 
+from uslnet_core.cli_sweep import as_texts
 from uslnet_core.terminal import SweepView, as_rows
 
 
@@ -35,3 +37,10 @@ def test_of_many_rows_the_first_are_shown():
     table, rest = as_rows([(str(k), "[x]") for k in range(70)], ("cell", "state"))
     assert "[x]" in written(table) and rest == "… and 10 rows more."
     assert len(as_rows([("a", "b")], ("cell", "state"))) == 1
+
+
+def test_columns_are_written_as_what_they_hold():
+    assert as_texts(pd.Series(["done", "failed"])) == ["done", "failed"]
+    assert as_texts(pd.Series([240.0, None])) == ["240", ""]  # a count that a failed cell lacks
+    assert as_texts(pd.Series([1.0, 0.89, None])) == ["1.000", "0.890", ""]
+    assert as_texts(pd.Series([3, 4])) == ["3", "4"]

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 MEMORY = {"quick": 1500, "workshop": 4000, "paper": 12000}  # MiB of a kernel, where no stage tells
 SHARE = 0.8  # of the memory that is free
-PATIENCE = 60  # seconds until a scheduler must have answered, and have a worker
+ANSWER = 15  # seconds until a scheduler must have answered
+PATIENCE = 60  # seconds until it must have a worker
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def open_client(scheduler: str, crew: Crew) -> Iterator[Client]:
                 yield client
         return
     try:
-        client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
+        client = Client(scheduler, timeout=ANSWER, set_as_default=False)
     except (OSError, ValueError, ImportError) as error:
         raise ConfigError(
             f"--scheduler {scheduler}: no dask scheduler answers there ({error}). Expected an address as `dask "
@@ -97,22 +98,31 @@ def open_client(scheduler: str, crew: Crew) -> Iterator[Client]:
 
 
 def probe(places: list[str]) -> dict[str, Any]:
-    """Say, on a worker, which version it has and which of some folders it does not see."""
-    return {"version": __version__, "missing": [place for place in places if not Path(place).is_dir()]}
+    """Say, on a worker, which version it has, which of some folders it does not see, and whose notebooks it takes."""
+    from uslnet_core.book import project_root
+
+    missing = [place for place in places if not Path(place).is_dir()]
+    return {"version": __version__, "missing": missing, "project": str(project_root())}
 
 
-def check_workers(client: Client, places: list[Path]) -> None:
+def check_workers(client: Client, project: Path, places: list[Path]) -> None:
     """Refuse a cluster that cannot do the work, before it is given any.
 
+    Args:
+        client: of dask.
+        project: the folder whose notebooks are swept.
+        places: further folders that workers need.
+
     Raises:
-        RunError: a worker lacks the package, has another version, or does not see one of the folders.
+        RunError: a worker lacks the package, has another version, does not see one of the folders, or would take
+            another project's notebooks.
     """
     try:
-        answers = client.run(probe, [str(place) for place in places])
+        answers = client.run(probe, [str(place) for place in (project, *places)])
     except Exception as error:  # whatever a worker without the package says
         raise RunError(
-            f"A worker of the cluster cannot import uslnet_core: {type(error).__name__}: {error}. Start workers in "
-            "this project's environment."
+            f"A worker of the cluster cannot work for this project: {type(error).__name__}: {error}. Start workers in "
+            "this project's folder and environment."
         ) from None
     for worker, answer in answers.items():
         if answer["version"] != __version__:
@@ -123,6 +133,11 @@ def check_workers(client: Client, places: list[Path]) -> None:
             raise RunError(
                 f"Worker {worker} does not see {', '.join(answer['missing'])}. All workers need the project, the runs "
                 "and the data at the same places, for example on a shared disk."
+            )
+        if answer["project"] != str(project):
+            raise RunError(
+                f"Worker {worker} would run the notebooks of {answer['project']}, but the sweep is of those of "
+                f"{project}. Start the worker there: cd {project}"
             )
 
 

@@ -155,7 +155,7 @@ def run_cell(source: str) -> list[dict]:
 
     cell = nbformat.v4.new_code_cell(source)
     notebook = nbformat.v4.new_notebook(cells=[cell])
-    quiet = ["--IPKernelApp.log_level=40"]  # says nothing of local sockets without encryption
+    quiet = ["--IPKernelApp.log_level=50"]  # nothing of local sockets or of being told to end
     client = NotebookClient(notebook, kernel_name="python3", timeout=KERNEL, startup_timeout=KERNEL)
     client.extra_arguments = quiet
     client.execute()
