@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from conftest import TINY
 from lightning_fabric import Fabric
+from tiny_settings import TINY
 
 from uslnet_core import ranks, refine
 from uslnet_core.compute import make_fabric

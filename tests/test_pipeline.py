@@ -257,7 +257,7 @@ def changed(scored_run, train):
     def settings_of(config) -> dict[str, dict]:
         found = {}
 
-        def note(self, name, compute, *, settings, inputs=(), device="cpu", keeper=None):
+        def note(self, name, compute, *, settings, inputs=(), device="cpu", keeper=None, together=False):
             found[name] = settings
             return stages[name]
 
