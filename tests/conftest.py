@@ -158,6 +158,7 @@ def server():
 # --- small trainings -------------------------------------------------------------------------------------------------
 # torch is imported inside: tests of the project's own files start without it
 
+
 @pytest.fixture(scope="session")
 def tiny():
     """A configuration that trains in seconds; fields can be changed: ``tiny(seed=1, segmenter={"width": 8})``."""

@@ -1,13 +1,15 @@
 """Run every benchmark, one after the other, and say at the end which goals were met: what `make bench` runs.
 
-    python tools/bench.py [FOLDER]
+    python tools/bench.py [FOLDER] [--only NAME]
 
-Each benchmark writes its table into the folder (`_bench` where none is named), and `goals.csv` gathers what has a goal.
-A goal that is not met is no failure of the command: it says *short*. Close other programs first.
+Each benchmark writes its table into the folder (`_bench` where none is named), `goals.csv` gathers what has a goal, and
+`measured.csv` says where and when. `make bench OUT=book/results/speed` is what the book shows. A goal that is not met
+is no failure of the command: it says *short*. Close other programs first.
 """
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import time
@@ -18,24 +20,47 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def circumstances_of(file: Path) -> Path:
+    """Take the column that says where and when out of a table, into a file of its own."""
+    taken = file.with_name(f"{file.stem}-measured.csv")
+    if file.exists() and "measured" in (table := pd.read_csv(file, keep_default_na=False)):
+        table[["measured"]].head(1).to_csv(taken, index=False)
+        table.drop(columns="measured").to_csv(file, index=False)
+    return taken
+
+
+def gather(out: Path, benchmark: str, part: Path, name: str) -> None:
+    """Put one benchmark's rows into the table of all of them, in place of those from before, and remove its own."""
+    if not part.exists():
+        return
+    fresh = pd.read_csv(part, keep_default_na=False)
+    fresh.insert(0, "benchmark", benchmark)
+    whole = out / name
+    others = [pd.read_csv(whole, keep_default_na=False)] if whole.exists() else []
+    kept = [table[table["benchmark"] != benchmark] for table in others]
+    pd.concat([*kept, fresh]).sort_values("benchmark", kind="stable").to_csv(whole, index=False)
+    part.unlink()
+
+
 def main() -> int:
     """Run them, print the goals, and give 1 if a benchmark could not be run."""
-    out = Path(sys.argv[1] if sys.argv[1:] else ROOT / "_bench").resolve()
-    failed, tables = [], []
-    for script in sorted((ROOT / "benchmarks").glob("[!_]*.py")):
+    parser = argparse.ArgumentParser(description="Run every benchmark and say which goals were met.")
+    parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "_bench", help="gets the tables")
+    parser.add_argument("--only", help="one benchmark; the goals of the others stay as they are")
+    args = parser.parse_args()
+    out, failed = args.folder.resolve(), []
+    scripts = sorted((ROOT / "benchmarks").glob(f"{args.only or '[!_]*'}.py"))
+    for script in scripts:
         print(f"== {script.stem}", flush=True)
         start, goals = time.monotonic(), out / f"{script.stem}-goals.csv"
         goals.unlink(missing_ok=True)
         if subprocess.run([sys.executable, script, "--out", out / f"{script.stem}.csv"], cwd=ROOT).returncode:
             failed.append(script.stem)
         print(f"== {script.stem}: {time.monotonic() - start:.0f} s\n", flush=True)
-        if goals.exists():
-            tables.append(pd.read_csv(goals, keep_default_na=False).assign(benchmark=script.stem))
-            goals.unlink()
-    if tables:
-        table = pd.concat(tables)
-        table.insert(0, "benchmark", table.pop("benchmark"))
-        table.to_csv(out / "goals.csv", index=False)
+        gather(out, script.stem, goals, "goals.csv")
+        gather(out, script.stem, circumstances_of(out / f"{script.stem}.csv"), "measured.csv")
+    if (out / "goals.csv").exists():
+        table = pd.read_csv(out / "goals.csv", keep_default_na=False)
         print(table.to_string(index=False))
         print("\n" + ", ".join(f"{count} {verdict}" for verdict, count in table["verdict"].value_counts().items()))
     if failed:
