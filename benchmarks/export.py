@@ -35,6 +35,7 @@ def main() -> None:
         table = pipeline.export(student, Path(folder) / "student.onnx", "the student", compared, **options)
     machine, versions = circumstances()
     print(f"{compared.about}, {args.rounds} rounds · {machine} · {versions}\n")
+    table = table.drop(columns="file").replace("torch, as `uslnet segment` runs it here", "torch, as segment runs it")
     print(table.to_string(index=False))
     alike = float(table.set_index("how").loc["onnxruntime, float32", "percent_equal"])
     tell_goals([judged("exported masks", alike, "% of pixels as torch's", ALIKE, note=compared.about)], args.out)

@@ -29,11 +29,30 @@ def circumstances_of(file: Path) -> Path:
     return taken
 
 
+def briefly(goals: pd.DataFrame) -> pd.DataFrame:
+    """Lay goals out for a page: what, its verdict, what was reached with its unit, and the goal."""
+
+    def reached(row: pd.Series) -> str:
+        value = pd.to_numeric(row["value"], errors="coerce")
+        shown = "–" if pd.isna(value) else f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+        return f"{shown} {row['unit']}"
+
+    what = [f"{row.what} ({row.note})" if row.note else row.what for row in goals.itertuples()]
+    columns = {
+        "what": what,
+        "verdict": goals["verdict"],
+        "reached": goals.apply(reached, axis=1),
+        "goal": goals["goal"],
+    }
+    return pd.DataFrame(columns)
+
+
 def gather(out: Path, benchmark: str, part: Path, name: str) -> None:
     """Put one benchmark's rows into the table of all of them, in place of those from before, and remove its own."""
     if not part.exists():
         return
     fresh = pd.read_csv(part, keep_default_na=False)
+    fresh = briefly(fresh) if "verdict" in fresh else fresh
     fresh.insert(0, "benchmark", benchmark)
     whole = out / name
     others = [pd.read_csv(whole, keep_default_na=False)] if whole.exists() else []
