@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -10,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uslnet_core.compute import batches, generator, make_fabric, one_cycle, quiet
+from uslnet_core.compute import batches, generator, make_fabric, one_cycle, peak_memory, quiet
 from uslnet_core.config import ComputeConfig
 from uslnet_core.errors import ConfigError
 
@@ -112,3 +115,21 @@ def test_quiet_says_nothing(capsys):
 def test_more_processes_than_were_started_are_refused():
     with pytest.raises(ConfigError, match=r"processes is 2, but 1 was started.*uslnet train --processes 2"):
         make_fabric(ComputeConfig(processes=2, device="cpu"))
+
+
+def test_the_peak_of_memory_stays():
+    before = peak_memory()
+    held = b"x" * (64 * 2**20)
+    with_it = peak_memory()
+    del held
+    slack = 8  # MiB: the system counts by threads, and adds up now and then
+    assert 0 < before <= with_it + slack and with_it <= peak_memory() + slack
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere each program has a peak of its own")
+def test_the_peak_of_memory_is_not_that_of_the_program_that_began_it():
+    # The function alone, since what it stands in imports torch, which is large itself.
+    small = f"import sys\nfrom pathlib import Path\n{inspect.getsource(peak_memory)}\nprint(peak_memory())"
+    large = f"import subprocess, sys; held = b'x' * (256 * 2**20); subprocess.run([sys.executable, '-c', {small!r}])"
+    told = subprocess.run([sys.executable, "-c", large], capture_output=True, text=True, check=True).stdout
+    assert 0 < int(told) < 128, "256 MiB are another program's"

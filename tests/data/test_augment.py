@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from uslnet_core.compute import generator
+from uslnet_core.config import configure
+from uslnet_core.contrastive.views import random_view
 from uslnet_core.data import augment
 from uslnet_core.data.augment import (
     colour_jitter,
@@ -99,6 +101,22 @@ def test_a_few_at_a_time_or_all_together_is_the_same_to_the_last_bit(monkeypatch
     parts = [part.stop - part.start for part in augment.parts_of(images)]
     assert sum(parts) == count and (count == 1 or min(parts) >= 2) and max(parts) <= 3
     assert torch.equal(OPERATIONS[name](images, generator(0)), together)
+
+
+@pytest.mark.parametrize("method", ["simclr", "moco_v2"])
+@pytest.mark.parametrize("cache", [1, augment.CACHE])
+def test_a_view_is_its_steps_one_after_the_other(monkeypatch, method, cache):
+    monkeypatch.setattr(augment, "CACHE", cache)
+    recipe, images = configure("quick").recipe(method), noise(9, side=72)
+    amounts = {name: getattr(recipe, name) for name in ("brightness", "contrast", "saturation", "hue")}
+    once, apart = generator(5), generator(5)
+    expected = random_resized_crop(images, recipe.crop, recipe.crop_area, apart)
+    expected = colour_jitter(expected, apart, share=recipe.jitter, **amounts)
+    expected = random_grey(expected, recipe.grey, apart)
+    if recipe.blur:
+        expected = gaussian_blur(expected, apart, share=recipe.blur)
+    assert torch.equal(random_view(images, recipe, once), expected)
+    assert torch.equal(once.get_state(), apart.get_state()), "and as many numbers are drawn"
 
 
 # --- crop ------------------------------------------------------------------------------------------------------------

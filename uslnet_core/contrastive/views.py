@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from uslnet_core.config import Recipe
-from uslnet_core.data.augment import colour_jitter, gaussian_blur, random_grey, random_resized_crop
+from uslnet_core.data.augment import blurs, changed, crops, greys, jitters
 from uslnet_core.ranks import Stream
 
 
@@ -21,16 +21,14 @@ def random_view(images: Tensor, recipe: Recipe, rng: Stream) -> Tensor:
     Returns:
         (B, 3, crop, crop) float32 in [0, 1].
     """
-    with torch.autocast(images.device.type, enabled=False):  # eight bits would show as steps of grey
-        view = random_resized_crop(images, recipe.crop, recipe.crop_area, rng)
-        view = colour_jitter(
-            view,
-            rng,
-            brightness=recipe.brightness,
-            contrast=recipe.contrast,
-            saturation=recipe.saturation,
-            hue=recipe.hue,
-            share=recipe.jitter,
-        )
-        view = random_grey(view, recipe.grey, rng)
-        return gaussian_blur(view, rng, share=recipe.blur) if recipe.blur else view
+    count, device = len(images), images.device
+    amounts = {name: getattr(recipe, name) for name in ("brightness", "contrast", "saturation", "hue")}
+    with torch.autocast(device.type, enabled=False):  # eight bits would show as steps of grey
+        steps = [
+            crops(count, recipe.crop, recipe.crop_area, rng, device),
+            jitters(count, rng, device, share=recipe.jitter, **amounts),
+            greys(count, recipe.grey, rng, device),
+        ]
+        if recipe.blur:
+            steps.append(blurs(count, recipe.crop, rng, device, recipe.blur))
+        return changed(images, recipe.crop, *steps)

@@ -2,14 +2,14 @@
 
 Geometry is one ``grid_sample`` per batch; colour is a few element-wise steps. Random numbers come from the generator
 that is passed in, so a seed gives the same views everywhere. All of a batch's are drawn before any image is changed: on
-a processor, a few images are then changed at a time, which stay in its cache from step to step.
+a processor, a few images then go through all steps together, and stay in its cache from one to the next.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,9 @@ from uslnet_core.ranks import Stream, rand, randint
 
 GREY = (0.299, 0.587, 0.114)
 CACHE = 2**20  # bytes of images that are changed at a time on each core
+
+Change = Callable[[Tensor, slice], Tensor]
+"""Changes some images of a batch, (b, 3, S, S), into others; the slice says which of the batch they are."""
 
 
 def uniform(shape: tuple[int, ...], low: float, high: float, rng: Stream) -> Tensor:
@@ -35,6 +38,26 @@ def parts_of(images: Tensor) -> Iterator[slice]:
     return (slice(*each) for each in itertools.pairwise(ends))
 
 
+def changed(images: Tensor, size: int, *steps: Change) -> Tensor:
+    """Take a batch through some steps, a few images at a time.
+
+    Args:
+        images: (B, 3, S, S) float32 in [0, 1]; they stay as they are.
+        size: side of the results, pixels.
+        steps: what is done to them, in order, with all random numbers drawn.
+
+    Returns:
+        (B, 3, size, size) float32.
+    """
+    out = images.new_empty(*images.shape[:2], size, size)
+    for some in parts_of(out):
+        part = images[some]
+        for step in steps:
+            part = step(part, some)
+        out[some] = part
+    return out
+
+
 def random_resized_crop(images: Tensor, size: int, area: tuple[float, float], rng: Stream) -> Tensor:
     """Cut a random rectangle of each image, flip it at random in both directions and resize it.
 
@@ -47,7 +70,11 @@ def random_resized_crop(images: Tensor, size: int, area: tuple[float, float], rn
     Returns:
         (B, 3, size, size) float32 in [0, 1].
     """
-    count = len(images)
+    return changed(images, size, crops(len(images), size, area, rng, images.device))
+
+
+def crops(count: int, size: int, area: tuple[float, float], rng: Stream, device: torch.device) -> Change:
+    """Draw what :func:`random_resized_crop` does to each of ``count`` images."""
     share = uniform((count,), *area, rng)
     ratio = torch.exp(uniform((count,), math.log(3 / 4), math.log(4 / 3), rng))
     width = (share * ratio).sqrt().clamp(max=1.0)  # (B,), share of the side
@@ -59,13 +86,14 @@ def random_resized_crop(images: Tensor, size: int, area: tuple[float, float], rn
     # The sides of a crop lie along the axes, so a row and a column of places say it all: the same numbers as
     # torch's affine_grid gives, which multiplies matrices for every pixel, in a tenth of the time.
     places = torch.linspace(-1, 1, size) * (size - 1) / size
-    across = ((width * flip_x)[:, None] * places + centre_x[:, None]).to(images.device)  # (B, size)
-    down = ((height * flip_y)[:, None] * places + centre_y[:, None]).to(images.device)
-    out = images.new_empty(count, images.shape[1], size, size)
-    for some in parts_of(out):
+    across = ((width * flip_x)[:, None] * places + centre_x[:, None]).to(device)  # (B, size)
+    down = ((height * flip_y)[:, None] * places + centre_y[:, None]).to(device)
+
+    def change(part: Tensor, some: slice) -> Tensor:
         grid = torch.stack(torch.broadcast_tensors(across[some, None, :], down[some, :, None]), dim=-1)
-        out[some] = F.grid_sample(images[some], grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    return out
+        return F.grid_sample(part, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+    return change
 
 
 def colour_jitter(
@@ -94,7 +122,22 @@ def colour_jitter(
     Returns:
         (B, 3, S, S) float32 in [0, 1].
     """
-    count, device = len(images), images.device
+    amounts = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue, "share": share}
+    return changed(images, images.shape[-1], jitters(len(images), rng, images.device, **amounts))
+
+
+def jitters(
+    count: int,
+    rng: Stream,
+    device: torch.device,
+    *,
+    brightness: float,
+    contrast: float,
+    saturation: float,
+    hue: float,
+    share: float,
+) -> Change:
+    """Draw what :func:`colour_jitter` does to each of ``count`` images."""
     active = (rand(rng, count) < share).float()
 
     def factor(amount: float) -> Tensor:
@@ -110,20 +153,34 @@ def colour_jitter(
     turn = cos * eye + (1 - cos) * third + sin * skew  # (B, 3, 3), Rodrigues about (1, 1, 1)
     s = satur.view(-1, 1, 1)
     fade = s * eye + (1 - s) * torch.tensor(GREY, device=device).expand(3, 3)
-    matrix, out = turn @ fade, torch.empty_like(images, memory_format=torch.contiguous_format)
-    for some in parts_of(images):
-        x = (images[some] * bright[some]).clamp_(0, 1)
+    matrix = turn @ fade
+
+    def change(part: Tensor, some: slice) -> Tensor:
+        x = (part * bright[some]).clamp_(0, 1)
         mean = (x * weights).sum(1, keepdim=True).mean((2, 3), keepdim=True)
         x = x.sub_(mean).mul_(contr[some]).add_(mean)
-        out[some] = torch.einsum("bij,bjhw->bihw", matrix[some], x).clamp_(0, 1)
-    return out
+        return torch.einsum("bij,bjhw->bihw", matrix[some], x).clamp_(0, 1)
+
+    return change
 
 
 def random_grey(images: Tensor, share: float, rng: Stream) -> Tensor:
     """Turn a share of the images grey. Shapes and range as :func:`colour_jitter`."""
-    chosen = (rand(rng, len(images)) < share).nonzero().flatten().to(images.device)
-    grey = (images[chosen] * torch.tensor(GREY, device=images.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    return images.index_copy(0, chosen, grey.expand(-1, 3, -1, -1))
+    return changed(images, images.shape[-1], greys(len(images), share, rng, images.device))
+
+
+def greys(count: int, share: float, rng: Stream, device: torch.device) -> Change:
+    """Draw which of ``count`` images :func:`random_grey` turns grey."""
+    chosen, weights = rand(rng, count) < share, torch.tensor(GREY, device=device).view(1, 3, 1, 1)
+
+    def change(part: Tensor, some: slice) -> Tensor:
+        these = chosen[some].nonzero().flatten().to(device)
+        if not len(these):
+            return part
+        grey = (part[these] * weights).sum(1, keepdim=True)
+        return part.index_copy(0, these, grey.expand(-1, 3, -1, -1))
+
+    return change
 
 
 def dihedral(batch: Tensor, turns: Tensor, mirrored: Tensor) -> Tensor:
@@ -168,23 +225,40 @@ def gaussian_blur(
     Returns:
         (B, 3, S, S) float32 in [0, 1].
     """
-    chosen = (rand(rng, len(images)) < share).nonzero().flatten()
-    scale = images.shape[-1] / at
-    sigma = uniform((len(images),), least * scale, most * scale, rng)[chosen]
-    if not len(chosen):
-        return images
+    size = images.shape[-1]
+    return changed(images, size, blurs(len(images), size, rng, images.device, share, least=least, most=most, at=at))
+
+
+def blurs(
+    count: int,
+    size: int,
+    rng: Stream,
+    device: torch.device,
+    share: float,
+    *,
+    least: float = 0.1,
+    most: float = 2.0,
+    at: int = 224,
+) -> Change:
+    """Draw what :func:`gaussian_blur` does to each of ``count`` images of ``size`` pixels."""
+    chosen, scale = rand(rng, count) < share, size / at
+    sigma = uniform((count,), least * scale, most * scale, rng)
     reach = max(1, math.ceil(3 * most * scale))  # beyond three deviations a Gaussian is nothing
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma[:, None]) ** 2)  # (b, k)
-    kernel = (kernel / kernel.sum(1, keepdim=True)).to(images.device)[..., None, None, None]  # (b, k, 1, 1, 1)
-    blurred, chosen = images[chosen.to(images.device)], chosen.to(images.device)
-    for some in parts_of(blurred):
-        part = blurred[some]
+    kernels = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma[:, None]) ** 2)  # (B, k)
+    kernels = (kernels / kernels.sum(1, keepdim=True)).to(device)[..., None, None, None]  # (B, k, 1, 1, 1)
+
+    def change(part: Tensor, some: slice) -> Tensor:
+        these = chosen[some].nonzero().flatten().to(device)
+        if not len(these):
+            return part
+        kernel, blurred = kernels[some][these], part[these]
         # A Gaussian is two passes. Shifted copies are summed: a grouped convolution is many times slower on the CPU.
         for axis in (-1, -2):
             rim = [reach, reach, 0, 0] if axis == -1 else [0, 0, reach, reach]
-            padded, side, shifted = F.pad(part, rim, mode="reflect"), part.shape[axis], torch.empty_like(part)
-            part = kernel[some, 0] * padded.narrow(axis, 0, side)
+            padded, shifted = F.pad(blurred, rim, mode="reflect"), torch.empty_like(blurred)
+            blurred = kernel[:, 0] * padded.narrow(axis, 0, size)
             for k in range(1, 2 * reach + 1):
-                part += torch.mul(kernel[some, k], padded.narrow(axis, k, side), out=shifted)
-        blurred[some] = part.clamp_(0, 1)
-    return images.index_copy(0, chosen, blurred)
+                blurred += torch.mul(kernel[:, k], padded.narrow(axis, k, size), out=shifted)
+        return part.index_copy(0, these, blurred.clamp_(0, 1))
+
+    return change
