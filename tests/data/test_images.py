@@ -12,6 +12,8 @@ import torch
 from PIL import Image
 
 import uslnet_core.data.images as images_module
+from uslnet_core.data import decoding, synthetic
+from uslnet_core.data.decoding import decode
 from uslnet_core.data.images import ImageSet, ImageSource, as_floats, read, read_image, write_images
 from uslnet_core.errors import DataError, RunError
 
@@ -51,11 +53,36 @@ def test_antialiasing_averages_stripes(tmp_path):
     assert np.abs(small.astype(int) - 127).max() <= 12  # without antialiasing, 0 or 255
 
 
-def test_large_jpegs_are_decoded_small_and_look_the_same(tmp_path, picture):
-    large = np.asarray(Image.fromarray(picture).resize((1600, 1200), Image.Resampling.BICUBIC))
-    path = saved(tmp_path / "a.jpg", large, quality=95)
-    full = np.asarray(Image.open(path).resize((64, 64), Image.Resampling.BILINEAR)).astype(int)
-    assert np.abs(read_image(path, 64) - full).mean() < 1
+def photograph(path: Path, width: int, height: int) -> Path:
+    """Write a JPEG with a lesion, hairs a pixel wide and a camera's noise."""
+    rng = np.random.default_rng(0)
+    large = np.asarray(Image.fromarray(synthetic.image(3, size=256, seed=0)).resize((width, height))).astype(int)
+    large = large + rng.integers(-6, 7, (height, width, 3))
+    large[:, rng.integers(0, width, 6)] = 20
+    return saved(path, large.clip(0, 255).astype(np.uint8), quality=90)
+
+
+def pillow(path: Path, size: int) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)).astype(int)
+
+
+@pytest.mark.parametrize("side", [(600, 450), (1022, 767)])
+@pytest.mark.parametrize("size", [32, 128, 224])
+def test_jpegs_of_usual_size_are_pillows_however_small_the_square(tmp_path, side, size):
+    path = photograph(tmp_path / "a.jpg", *side)
+    assert np.abs(read_image(path, size) - pillow(path, size)).max() <= 1
+
+
+@pytest.mark.parametrize("size", [32, 128, 224])
+def test_large_jpegs_are_decoded_small_and_look_the_same(tmp_path, monkeypatch, size):
+    path, scales = photograph(tmp_path / "a.jpg", 2400, 1800), []
+    real = decoding.to_rgb
+    monkeypatch.setattr(decoding, "to_rgb", lambda image, path: scales.append(2400 // image.width) or real(image, path))
+    found = read_image(path, size)
+    assert scales == [{32: 8, 128: 4, 224: 4}[size]], "twice the final size is kept"
+    assert np.abs(found - pillow(path, size)).mean() < 0.5
+    assert decode(path, size)[1:] == (2400, 1800), "the size in the file is told"
 
 
 def test_sixteen_bit_grey_is_scaled(tmp_path):
@@ -335,5 +362,5 @@ def test_real_images_are_pillows_and_decoded_fast(isic_root, tmp_path):
     for position in (0, 99, 199):
         with Image.open(found[position].path) as image:
             pillow = np.asarray(image.convert("RGB").resize((128, 128), Image.Resampling.BILINEAR)).astype(int)
-            if max(image.size) < 512:  # above that, a JPEG is decoded at a smaller scale
+            if image.width * image.height <= decoding.LARGE:  # above that, a smaller scale is decoded
                 assert np.abs(images.images[position] - pillow).max() <= 1

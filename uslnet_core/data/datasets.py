@@ -254,7 +254,7 @@ def _check_part(
     for done, each in enumerate(files, 1):
         try:
             if isinstance(each, ImageSource):
-                sizes[each.id] = decode(each.path, PROBE)[1:]
+                sizes[each.id] = decode(each.path, PROBE, large=0)[1:]  # only whether it can be read, and its size
             else:
                 height, width = read_mask(each.path).shape
                 size = sizes.get(each.id, (width, height))
