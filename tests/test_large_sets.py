@@ -13,7 +13,7 @@ from uslnet_core import pipeline
 from uslnet_core.compute import batches, generator
 from uslnet_core.config import configure
 from uslnet_core.data.images import HELD, ImageSet
-from uslnet_core.data.storage import forget, growing, save_parts
+from uslnet_core.data.storage import forget, growing, in_order, save_parts
 from uslnet_core.errors import DataError, TrainingError
 from uslnet_core.loop import Loop
 from uslnet_core.pipeline.saliency import load_maps, maps_in_parts
@@ -49,6 +49,54 @@ def test_nothing_makes_an_empty_file_and_an_odd_part_is_refused(tmp_path):
         with pytest.raises(ValueError, match="A part of"), growing(tmp_path / "odd.npy") as add:
             add(np.zeros((2, 3), np.float32))
             add(odd)
+
+
+# --- threads that decode ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 50])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_come_in_the_order_of_the_items(count, workers):
+    assert list(in_order(lambda item: item * 2, range(count), workers)) == [item * 2 for item in range(count)]
+
+
+def test_a_slow_item_holds_up_no_other_and_few_results_are_held():
+    """The first ends only once all that may wait behind it are done; one more is begun for each that is handed out."""
+    done, lock, others = [], threading.Lock(), threading.Event()
+
+    def work(item: int) -> int:
+        if item == 0:
+            assert others.wait(20)
+        with lock:
+            done.append(item)
+            if len(done) == 15:
+                others.set()
+        return item
+
+    handed = in_order(work, range(100), 2)
+    assert next(handed) == 0 and done[:15] == list(range(1, 16)), "eight a thread"
+    seventeenth = threading.Event()
+    watched = in_order(lambda item: seventeenth.set() if item == 16 else item, range(100), 2)
+    next(watched)
+    assert seventeenth.wait(20), "begun when the first was handed out"
+    for each in (handed, watched):
+        each.close()
+
+
+def test_what_goes_wrong_is_told_in_its_turn_and_nothing_more_is_begun():
+    begun = []
+
+    def work(item: int) -> int:
+        begun.append(item)
+        if item == 3:
+            raise OSError("item 3")
+        return item
+
+    got = []
+    with pytest.raises(OSError, match="item 3"):
+        for each in in_order(work, range(1000), 2):
+            got.append(each)
+    assert got == [0, 1, 2] and len(begun) <= 19
 
 
 # --- memory maps -----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,35 @@ def test_what_was_decoded_is_not_decoded_again(tmp_path, sources, desk, monkeypa
         sources, tmp_path / "out", SIZE, desk=desk, workers=workers, progress=lambda *step: steps.append(step[1])
     )
     assert sorted(seen) == [f"image{n}" for n in range(which, COUNT)] and steps == list(range(which + 1, COUNT + 1))
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert [each.id for each in skipped] == [f"image{BAD}"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+@pytest.mark.parametrize("size", [SIZE, 8])  # rows larger and smaller than what a file holds back before it writes
+def test_a_killed_process_loses_little_and_its_successor_ends_alike(tmp_path, sources, desk, monkeypatch, size):
+    """Nothing can be tidied up after SIGKILL: what counts is what the system was given before."""
+    write_images(sources, tmp_path / "whole", size)
+    script = f"""
+import os, signal
+from pathlib import Path
+from uslnet_core.data.images import ImageSource, write_images
+
+def kill(what, done, total):
+    if done == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+folder = Path({str(sources[0].path.parent)!r})
+sources = [ImageSource(f"image{{n}}", folder / f"image{{n}}.png") for n in range({COUNT})]
+write_images(sources, Path({str(tmp_path / "out")!r}), {size}, desk=Path({str(desk)!r}), progress=kill)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert not list((tmp_path / "out").iterdir()), "nothing half written has a final name"
+    seen = stop_at(monkeypatch, None)
+    skipped = write_images(sources, tmp_path / "out", size, desk=desk)
+    kept = COUNT - len(seen)
+    assert seen == [f"image{n}" for n in range(kept, COUNT)] and kept >= (4 if size == SIZE else 0)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     assert [each.id for each in skipped] == [f"image{BAD}"]
 

@@ -8,10 +8,12 @@ import math
 import mmap
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -261,10 +263,17 @@ def in_order(function: Callable[[In], Out], items: Sequence[In], workers: int) -
     if workers <= 1:
         yield from map(function, items)
         return
-    step = 8 * workers
+    left = iter(items)
     with ThreadPoolExecutor(workers) as pool:
-        for begin in range(0, len(items), step):
-            yield from pool.map(function, items[begin : begin + step])
+        begun = deque(pool.submit(function, item) for item in islice(left, 8 * workers))
+        try:
+            while begun:
+                made = begun.popleft().result()
+                begun.extend(pool.submit(function, item) for item in islice(left, 1))
+                yield made
+        finally:
+            for each in begun:  # when it is stopped, what has not begun need not
+                each.cancel()
 
 
 def without_folder(error: DataError, path: Path | None) -> str:
