@@ -234,12 +234,12 @@ def all_features(model: CCAM, images: ImageSet, fabric: Fabric, batch_size: int,
     Args:
         model: the CCAM, as fabric has set it up, its encoder in evaluation mode.
         images: the training images.
-        fabric: device and precision.
+        fabric: device.
         batch_size: images at a time.
         progress: told of every batch.
 
     Returns:
-        (N, channels, h, w) on the CPU, in the precision of the run.
+        (N, channels, h, w) float32 on the CPU: maps are cut at thresholds, and 16 bits are too few for that.
     """
     out = []
     for part in torch.arange(len(images)).split(batch_size):
