@@ -24,6 +24,7 @@ BEYOND = (
     "parts",
     "lessons",
     "together",
+    "larger",
     "failures",
 )  # past the paper: on the run's own encoders, and no part of `all`
 ENCODERS = get_args(Method)  # table 9 compares all three, at any profile

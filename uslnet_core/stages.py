@@ -43,6 +43,7 @@ TABLES = {
     "parts": "15",
     "lessons": "15",
     "together": "15",
+    "larger": "15",
 }
 NOTEBOOK_OF = {
     "01-data": "01",

@@ -35,6 +35,7 @@ from uslnet_core.pipeline.images import (
     source_digest,
     train_split,
 )
+from uslnet_core.pipeline.larger import larger_runs, larger_ways
 from uslnet_core.pipeline.lessons import other_lessons
 from uslnet_core.pipeline.looks import look_over, taken_apart
 from uslnet_core.pipeline.own import learn_from_images
@@ -133,6 +134,8 @@ __all__ = [
     "method_of",
     "model_name",
     "options",
+    "larger_runs",
+    "larger_ways",
     "other_lessons",
     "plus_of",
     "predictor_at_hand",

@@ -4,7 +4,7 @@ An item takes the *lines* (:func:`uslnet_core.pipeline.line_of`), one a seed, ma
 frames and pictures as figures. On synthetic images nothing stands beside the paper's numbers.
 """
 
-from uslnet_core.reproduce.beyond import lessons, parts, steps, together
+from uslnet_core.reproduce.beyond import larger, lessons, parts, steps, together
 from uslnet_core.reproduce.failures import FAILED, failures, failures_of
 from uslnet_core.reproduce.items import (
     ITEMS,
@@ -37,6 +37,7 @@ __all__ = [
     "figure_7",
     "figure_8",
     "figure_9",
+    "larger",
     "lessons",
     "masks_read",
     "nothing_found",

@@ -1,4 +1,4 @@
-"""What chapter 15 shows, each by one function: the steps, one part more, other lessons, several seeds together."""
+"""What chapter 15 shows, each by one function: the steps, one part more, other lessons, several seeds, larger."""
 
 from __future__ import annotations
 
@@ -121,6 +121,20 @@ def lessons(lines: Lines, *, complete: bool = True) -> Reproduced:
     found = scored_alone("lessons", lines, stages, [(each, NEXT if each in AFTER else FIRST) for each in others])
     if stages:
         found.tables["scores"] = briefly(found.tables["scores"])
+    return found
+
+
+@needs_masks_of(pipeline.score_split)
+def larger(lines: Lines, *, complete: bool = True) -> Reproduced:
+    """The whole training with one thing larger: pixels, epochs of contrastive learning, layers."""
+    stages = stages_of(partial(pipeline.larger_runs, complete=complete), lines)
+    models = list(rows_of(stages))
+    found = scored_alone("larger", lines, stages, [(each, models[0]) for each in models[1:]])
+    if stages:
+        found.tables["scores"] = briefly(found.tables["scores"])
+        line = lines[next(iter(stages))]
+        truth = pipeline.load_masks(line, pipeline.score_split(line))
+        found.tables["by lesion"] = dice_by_lesion(scores_of(stages), truth)
     return found
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from uslnet_core import figures, pipeline
 from uslnet_core.evaluation import label_variants, over_seeds, threshold_curves
-from uslnet_core.reproduce.beyond import lessons, parts, steps, together
+from uslnet_core.reproduce.beyond import larger, lessons, parts, steps, together
 from uslnet_core.reproduce.failures import failures
 from uslnet_core.reproduce.layout import (
     ITERATIONS,
@@ -182,6 +182,7 @@ ITEMS: dict[str, tuple[Callable[..., Reproduced], str]] = {
     "parts": (parts, "15"),
     "lessons": (lessons, "15"),
     "together": (together, "15"),
+    "larger": (larger, "15"),
     "failures": (failures, "13"),
 }
 

@@ -85,7 +85,9 @@ def caption(lines: Lines, stages: Mapping[int, Stage], part: str | None = "") ->
     if not stages:
         return "nothing is there yet"
     line, stage = lines[next(iter(stages))], next(iter(stages.values()))
-    if stage.name.startswith(("tables/steps/", "tables/parts/", "tables/lessons/", "tables/together/")):
+    if stage.name.startswith(
+        ("tables/steps/", "tables/parts/", "tables/lessons/", "tables/together/", "tables/larger/")
+    ):
         line = pipeline.plus_of(line, share=False)
     config, trained = line.config, pipeline.train_split(line)
     count = line.open(f"01-data/images/{trained}").manifest.facts["images"]
