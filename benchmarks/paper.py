@@ -125,8 +125,8 @@ def main() -> None:
         measured = f"{args.side} pixels, {device}, {versions}, {date.today().isoformat()}"
         steps = steps.assign(measured=[measured, *[""] * (len(steps) - 1)])
     table = plan(steps, configure("paper", **schedule), IMAGES)
-    print(f"Steps, {steps['measured'].iloc[0]}\n")
-    print(steps.drop(columns="measured").to_string(index=False, float_format=lambda v: f"{v:.3f}"))
+    print(f"Steps, {steps['measured'].iloc[0] if 'measured' in steps else f'read from {args.read}'}\n")
+    print(steps.drop(columns="measured", errors="ignore").to_string(index=False, float_format=lambda v: f"{v:.3f}"))
     print(f"\nThe paper's profile on {IMAGES} images, 5 × {args.epochs} epochs of the segmenter\n")
     print(table.to_string(index=False, float_format=lambda v: f"{v:.2f}"))
     print(f"\nIn all {table['hours'].sum():.1f} hours on the device where the steps were measured")
