@@ -136,7 +136,7 @@ def main() -> None:
             print("No GPU here: these are a CPU's hours, from small batches on one thread, and say nothing of a GPU's.")
     if args.out and not args.read:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        steps.to_csv(args.out, index=False)
+        steps.round(4).to_csv(args.out, index=False)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ CONTENT = """() => {
     const count = (found, what) => found.length && wrong.push(`${found.length} ${what}`);
     count(all("mjx-merror, [data-mjx-error]"), "formulas with an error");
     count(all(".math").filter((each) => !each.querySelector("mjx-container")), "formulas not set");
+    count(all(".output.stderr"), "cells that printed what is no result");
     const name = (image) => (image.getAttribute("src") || image.outerHTML).slice(0, 60);
     for (const image of document.images) {
         if (image.complete && !image.naturalWidth && image.loading !== "lazy") wrong.push(`no picture: ${name(image)}`);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 import subprocess
 import sys
@@ -133,3 +134,12 @@ def test_the_peak_of_memory_is_not_that_of_the_program_that_began_it():
     large = f"import subprocess, sys; held = b'x' * (256 * 2**20); subprocess.run([sys.executable, '-c', {small!r}])"
     told = subprocess.run([sys.executable, "-c", large], capture_output=True, text=True, check=True).stdout
     assert 0 < int(told) < 128, "256 MiB are another program's"
+
+
+def test_no_library_says_which_number_format_it_was_given(monkeypatch) -> None:
+    """Every stage makes a fabric, and a page would show the sentence as often."""
+    said = logging.Handler()
+    said.emit = lambda record: pytest.fail(record.getMessage())
+    for name in ("lightning_fabric", "lightning_fabric.utilities.rank_zero", ""):
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [said])
+    make_fabric(ComputeConfig(device="cpu", precision="bf16-mixed"))

@@ -80,6 +80,7 @@ BAD = {
     "no alternative text: data": f'<img src="{DOT}" alt="_images/plot.png">',
     "headings: h2 → h4": "<h4>Four</h4>",
     "headings: not one first h1": "<h1>Another</h1>",
+    "printed what is no result": '<div class="output stderr">Using a library</div>',
     "formulas not set": '<p class="math">x</p>',
     "pixels wider than a window of 390": '<p style="width: 600px">wide</p>',
     "pixels wider than a window of 1280": '<p style="width: 1400px">wide</p>',

@@ -21,16 +21,16 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def circumstances_of(file: Path) -> Path:
-    """Take the column that says where and when out of a table, into a file of its own."""
+    """Take the column that says where and when out of a table, into a file of its own; name the others in words."""
     taken = file.with_name(f"{file.stem}-measured.csv")
     if file.exists() and "measured" in (table := pd.read_csv(file, keep_default_na=False)):
         table[["measured"]].head(1).to_csv(taken, index=False)
-        table.drop(columns="measured").to_csv(file, index=False)
+        table.drop(columns="measured").rename(columns=lambda name: name.replace("_", " ")).to_csv(file, index=False)
     return taken
 
 
 def briefly(goals: pd.DataFrame) -> pd.DataFrame:
-    """Lay goals out for a page: what, its verdict, what was reached with its unit, and the goal."""
+    """Lay goals out for a page: verdict, what, what was reached with its unit, and the goal."""
 
     def reached(row: pd.Series) -> str:
         value = pd.to_numeric(row["value"], errors="coerce")
@@ -39,8 +39,8 @@ def briefly(goals: pd.DataFrame) -> pd.DataFrame:
 
     what = [f"{row.what} ({row.note})" if row.note else row.what for row in goals.itertuples()]
     columns = {
-        "what": what,
         "verdict": goals["verdict"],
+        "what": what,
         "reached": goals.apply(reached, axis=1),
         "goal": goals["goal"],
     }
@@ -53,7 +53,7 @@ def gather(out: Path, benchmark: str, part: Path, name: str) -> None:
         return
     fresh = pd.read_csv(part, keep_default_na=False)
     fresh = briefly(fresh) if "verdict" in fresh else fresh
-    fresh.insert(0, "benchmark", benchmark)
+    fresh.insert(len(fresh.columns) if "verdict" in fresh else 0, "benchmark", benchmark)
     whole = out / name
     others = [pd.read_csv(whole, keep_default_na=False)] if whole.exists() else []
     kept = [table[table["benchmark"] != benchmark] for table in others]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, S
 from uslnet_core.config import ComputeConfig
 from uslnet_core.errors import ConfigError
 from uslnet_core.ranks import alone
+
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it names the number format for every stage
 
 LONGEST_WAIT = timedelta(days=2)  # for what one process does while the others wait
 
