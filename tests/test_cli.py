@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -10,11 +11,13 @@ import nbformat
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from uslnet_core import book, cli, parameters
 from uslnet_core.config import configure
 from uslnet_core.errors import ConfigError, RunError
 from uslnet_core.runs import Run
+from uslnet_core.terminal import stage_table
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
@@ -220,6 +223,18 @@ def test_status_shows_a_damaged_stage(
     assert call(monkeypatch, "status") == 0
     said = capsys.readouterr().out
     assert "damaged" in said and "synthetic-quick-new: nothing made yet" in said
+
+
+def test_status_cuts_no_name_and_no_state_in_a_narrow_window(tmp_path: Path) -> None:
+    name = "03-saliency/smooth_grad_cam_pp-simclr/validation"
+    run = Run(tmp_path / "synthetic-quick", configure())
+    run.make(name, lambda folder: (folder / "file").write_text("maps") and None, settings={})
+    shown = Console(width=72, file=io.StringIO())
+    shown.print(stage_table(run.folder))
+    said = shown.file.getvalue()
+    first = said.splitlines()[1].index("made")
+    assert "…" not in said and "current" in said
+    assert name in "".join(line[:first].strip() for line in said.splitlines()[2:])
 
 
 def test_data_check_ends_with_2_on_a_bad_file(

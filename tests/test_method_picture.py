@@ -8,6 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from uslnet_core.book import method_picture
+
 ROOT = Path(__file__).resolve().parent.parent
 HTML = ROOT / "_build" / "html"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -56,6 +58,19 @@ def test_words_are_large_enough_for_a_phone_and_stay_inside(drawing):
         if box.get("class") == "m-box":
             assert float(box.get("x")) + float(box.get("width")) < width
             assert float(box.get("y")) + float(box.get("height")) < height
+
+
+def test_in_a_notebook_every_link_is_one_of_html_over_its_box(tool):
+    shown = method_picture().data
+    assert "<a href" in shown and not re.search(r"<a [^>]*><title>", shown), "JupyterLab stumbles over links of SVG"
+    links = re.findall(r'<foreignObject ([^>]+)><a href="(\d\d_\w+\.ipynb)" aria-label="([^"]+)"', shown)
+    drawn = "".join(draw() for draw in tool.LAYOUTS.values())
+    assert [page for _, page, _ in links] == re.findall(r'href="[^"]*/(\d\d_\w+\.ipynb)"', drawn)
+    boxes = [
+        re.search(r'x="[^"]+" y="[^"]+" width="[^"]+" height="[^"]+"', box)[0]
+        for box in re.findall(r'<rect class="m-(?:box|frame)"[^>]+>', drawn)
+    ]
+    assert [place for place, _, _ in links] == boxes
 
 
 @needs_pages

@@ -102,7 +102,7 @@ def head(name: str, width: int, height: int) -> str:
     .m-frame {{ fill: transparent; stroke: transparent; stroke-width: 3 }}
     .m-arrow {{ fill: none; stroke: var(--m-arrow); stroke-width: 3 }} .m-tip {{ fill: var(--m-arrow) }}
     svg.m-{name} a, svg.m-{name} a:hover {{ cursor: pointer; text-decoration: none }} a:focus {{ outline: none }}
-    a:hover .m-box, a:hover .m-frame, a:focus-visible .m-box, a:focus-visible .m-frame
+    :is(a, .m-link):hover :is(.m-box, .m-frame), :is(a:focus-visible, .m-link:focus-within) :is(.m-box, .m-frame)
       {{ stroke: var(--m-badge); stroke-width: 4 }}
   </style>
   <defs>

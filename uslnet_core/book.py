@@ -28,6 +28,12 @@ DEVICE = "USLNET_DEVICE"  # the command line's choice of device, for the kernels
 DATA = "USLNET_DATA"  # where datasets are, unless --data says otherwise
 RUNS = "USLNET_RUNS"  # where runs are, unless --runs says otherwise
 WEIGHTS = "USLNET_WEIGHTS"  # where public checkpoints are
+# A box of the method's picture that is a link: its page and name, its first rectangle, and what is around that.
+LINK = re.compile(
+    r'<a href="(?P<page>[^"]+)">(?P<before><title>(?P<name>[^<]+)</title>.*?)(?P<box><rect [^>]+>)(?P<after>.*?)'
+    r"(?P<end>(?:</g>)?\s*)</a>",
+    re.DOTALL,
+)
 # What each notebook needs from earlier ones. 00 needs nothing; 14 takes a trained run, or the student that ships.
 READS = {
     "00": [],
@@ -189,7 +195,15 @@ def method_picture() -> Any:
     assets = project_root() / "book" / "assets"
     layouts = [(assets / name).read_text(encoding="utf-8") for name in ("method.svg", "method-narrow.svg")]
     drawn = "".join(layouts).replace('href="../../notebooks/', 'href="')  # as seen from beside the notebooks
-    return HTML(f'<div class="method-picture">{drawn}</div>')
+    return HTML(f'<div class="method-picture">{LINK.sub(_cover, drawn)}</div>')
+
+
+def _cover(link: re.Match[str]) -> str:
+    """Lay a link of HTML over a box: JupyterLab opens that as a notebook, and stumbles over a link of SVG."""
+    place = " ".join(re.search(rf'\b{side}="[^"]+"', link["box"])[0] for side in ("x", "y", "width", "height"))
+    anchor = f'<a href="{link["page"]}" aria-label="{link["name"]}" style="display:block;height:100%"></a>'
+    over = f"<foreignObject {place}>{anchor}</foreignObject>"
+    return f'<g class="m-link">{link["before"]}{link["box"]}{link["after"]}{over}{link["end"]}</g>'
 
 
 # --- progress --------------------------------------------------------------------------------------------------------

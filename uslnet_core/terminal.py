@@ -101,7 +101,9 @@ def stage_table(folder: Path) -> Group:
 
     table = Table(title=folder.name, title_justify="left", box=None, pad_edge=False, collapse_padding=True)
     for head in ("stage", "made", "took, s", "GiB", "device", "from", "state"):
-        table.add_column(head, no_wrap=head not in ("device", "from"), justify="right" if head == "took, s" else "left")
+        # In a narrow window long names go on in the next line; a number or a state is never cut.
+        folds = head in ("stage", "device")
+        table.add_column(head, no_wrap=not folds, overflow="fold", justify="right" if head == "took, s" else "left")
     stages, notes = {}, []
     for path in list_stages(folder):
         name = path.parent.relative_to(folder).as_posix()
