@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import os
 import signal
 import time
@@ -13,7 +14,7 @@ import pytest
 from uslnet_core.book import project_root
 from uslnet_core.errors import ConfigError, RunError
 from uslnet_core.locks import held
-from uslnet_core.sweep.crew import Crew, carry_out, check_workers, choose_crew, open_client
+from uslnet_core.sweep.crew import Crew, carry_out, check_workers, choose_crew, interrupt_later, open_client
 from uslnet_core.sweep.steps import Outcome, Step
 
 
@@ -123,3 +124,16 @@ def test_as_many_workers_as_cores_memory_and_steps_allow(monkeypatch):
     assert fits(20, 50_000).workers == 1  # never none
     assert fits(20, 500, gpu=True).workers == 1
     assert choose_crew(5, 1, 50_000).workers == 5  # as told
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="Windows has no signals to hold back")
+def test_an_interrupt_waits_while_workers_start_and_they_never_see_it():
+    whole = []
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it must come at the block's end, not in it
+        with interrupt_later():
+            os.kill(os.getpid(), signal.SIGINT)
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                blocked = pool.apply(signal.pthread_sigmask, (signal.SIG_BLOCK, ()))
+            whole.append(signal.SIGINT in blocked)
+    assert whole == [True]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

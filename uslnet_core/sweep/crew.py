@@ -7,9 +7,12 @@ attempts are counted here, and no result stays in a worker's memory, where it wo
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +60,29 @@ def choose_crew(wanted: int | None, steps: int, need: int, *, gpu: bool = False)
 
 
 @contextmanager
+def interrupt_later() -> Iterator[None]:
+    """Let Ctrl-C wait until a few seconds' work is whole; processes that are started meanwhile never see it.
+
+    A terminal sends it to all processes at once. A worker that gets it while it starts dies with pages of its own; here
+    the one that was asked ends the others, when all are there. Windows has no such means, and other threads no say.
+    """
+    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    resource_tracker.ensure_running()  # the first process started would bring it, and it would let signals through
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited by what is started here
+    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))  # another thread may get it
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+@contextmanager
 def open_client(scheduler: str, crew: Crew) -> Iterator[Client]:
     """Start worker processes on this machine, or join a cluster; end or leave them at the end.
 
@@ -75,9 +101,11 @@ def open_client(scheduler: str, crew: Crew) -> Iterator[Client]:
         # Memory is in the kernels, which dask does not see: how many fit was chosen before, and no limit is set.
         local = {"n_workers": crew.workers, "threads_per_worker": 1, "memory_limit": 0}
         local |= {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}  # nothing that others can reach
-        with LocalCluster(**local, processes=True, silence_logs=logging.CRITICAL) as cluster:
-            with Client(cluster, set_as_default=False) as client:
-                yield client
+        with ExitStack() as open_things:
+            with interrupt_later():
+                cluster = LocalCluster(**local, processes=True, silence_logs=logging.CRITICAL)
+                open_things.enter_context(cluster)
+            yield open_things.enter_context(Client(cluster, set_as_default=False))
         return
     try:
         client = Client(scheduler, timeout=ANSWER, set_as_default=False)
